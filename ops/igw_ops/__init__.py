@@ -1,0 +1,1 @@
+"""What every process of ours needs to be run: logs, an operations server, a clean start and stop."""

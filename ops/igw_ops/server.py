@@ -1,0 +1,77 @@
+"""The operations server of a process: /healthz (alive), /readyz (may have traffic), /metrics, and /status.
+
+Checks and status come in as functions; what they mean belongs to the component.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import prometheus_client
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+
+def operations_app(
+    ready: Callable[[], str | None],
+    status: Callable[[], Mapping[str, Any]] = dict,
+) -> Starlette:
+    """Build the app; `ready` gives None when ready, else the reason why not (503)."""
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        reason = ready()
+        return PlainTextResponse("ok\n") if reason is None else PlainTextResponse(f"{reason}\n", 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(
+            prometheus_client.generate_latest(), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    async def show(_: Request) -> Response:
+        return JSONResponse(dict(status()))
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            Route("/status", show),
+        ]
+    )
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to the process that runs it."""
+
+    def install_signal_handlers(self) -> None:
+        """Do nothing: `igw_ops.process.run` owns signals."""
+
+    def capture_signals(self) -> Any:
+        """Do nothing: `igw_ops.process.run` owns signals."""
+        import contextlib  # noqa: PLC0415 - only here
+
+        return contextlib.nullcontext()
+
+
+def http_server(app: Any, host: str, port: int, *, keep_alive_seconds: int = 75) -> Server:
+    """Make an HTTP server for an ASGI app; `await serve()` runs it, `should_exit = True` ends it."""
+    return Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            loop="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=keep_alive_seconds,
+            timeout_graceful_shutdown=3,
+        )
+    )
