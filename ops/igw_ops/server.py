@@ -3,7 +3,8 @@
 Checks and status come in as functions; what they mean belongs to the component.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import prometheus_client
@@ -48,14 +49,10 @@ def operations_app(
 class Server(uvicorn.Server):
     """A uvicorn server that leaves signals to the process that runs it."""
 
-    def install_signal_handlers(self) -> None:
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
         """Do nothing: `igw_ops.process.run` owns signals."""
-
-    def capture_signals(self) -> Any:
-        """Do nothing: `igw_ops.process.run` owns signals."""
-        import contextlib  # noqa: PLC0415 - only here
-
-        return contextlib.nullcontext()
+        yield
 
 
 def http_server(app: Any, host: str, port: int, *, keep_alive_seconds: int = 75) -> Server:

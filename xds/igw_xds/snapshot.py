@@ -66,12 +66,12 @@ def snapshot(resources: Mapping[str, Iterable[Resource]]) -> Snapshot:
     return Snapshot(version, MappingProxyType(by_type))
 
 
-EMPTY = snapshot({})
-
-
 def _digest(parts: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode())
         digest.update(b"\n")
     return digest.hexdigest()[:16]
+
+
+EMPTY = snapshot({})
