@@ -1,1 +1,1 @@
-
+"""The `igw` command: wires the components together and starts them."""

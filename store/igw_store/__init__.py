@@ -1,1 +1,1 @@
-
+"""Where definitions live. For now: files."""

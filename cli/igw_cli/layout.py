@@ -1,0 +1,170 @@
+"""Where everything of `igw up` listens, and the child processes that make it up. Values only."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from igw_demo.model_server import ModelSettings
+
+LOOPBACK = "127.0.0.1"
+NODE_ID = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports of the parts; 0 stands for any free one until it is taken."""
+
+    ingress: int
+    admin: int
+    xds: int
+    xds_ops: int
+    extauth: int
+    extauth_grpc: int
+    extauth_ops: int
+    extproc: int
+    extproc_ops: int
+    authority: int
+    models: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process to keep running; `health` is a URL that answers 200 once it serves, where it has one."""
+
+    name: str
+    argv: tuple[str, ...]
+    health: str | None = None
+    environment: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """All that the child processes are told."""
+
+    ports: Ports
+    listen: str
+    files: tuple[Path, ...]
+    state_dir: Path
+    organization: str | None
+    zone: str | None
+    domain: str
+    max_body_bytes: int
+    log_level: str
+
+    @property
+    def bootstrap(self) -> Path:
+        """Give the file with Envoy's bootstrap."""
+        return self.state_dir / "envoy.json"
+
+    @property
+    def tokens(self) -> Path:
+        """Give the file with the demo's tokens, mode 0600."""
+        return self.state_dir / "demo-tokens.json"
+
+    @property
+    def demo(self) -> Path:
+        """Give the file with the demo's definitions."""
+        return self.state_dir / "demo.yaml"
+
+
+def services(layout: Layout, *, demo: bool) -> list[Child]:
+    """Give our services: control plane, extauth, extproc."""
+    ports = layout.ports
+    environment = dict(os.environ)
+    if demo:
+        authority = f"http://{LOOPBACK}:{ports.authority}"
+        environment["IGW_COREWEAVE_WHOAMI_URL"] = f"{authority}/v1beta1/auth/whoami"
+        environment["IGW_WANDB_GRAPHQL_URL"] = f"{authority}/graphql"
+    return [
+        _xds(layout),
+        _igw(
+            "extauth",
+            layout,
+            *("--port", ports.extauth, "--grpc-port", ports.extauth_grpc, "--ops-port", ports.extauth_ops),
+            health=_url(ports.extauth_ops, "readyz"),
+            environment=environment,
+        ),
+        _igw(
+            "extproc",
+            layout,
+            *("--port", ports.extproc, "--ops-port", ports.extproc_ops),
+            *("--max-body-bytes", layout.max_body_bytes),
+            health=_url(ports.extproc_ops, "readyz"),
+        ),
+    ]
+
+
+def demo_servers(layout: Layout, replicas: Sequence[ModelSettings]) -> list[Child]:
+    """Give the demo's identity authority and its model servers."""
+    authority = _igw(
+        "demo authority",
+        layout,
+        *("--tokens-file", layout.tokens, "--port", layout.ports.authority),
+        health=_url(layout.ports.authority, "demo/calls"),
+    )
+    return [authority, *(_model(layout, replica) for replica in replicas)]
+
+
+def envoy(layout: Layout, command: str, concurrency: int | None) -> Child:
+    """Give the proxy itself."""
+    workers = ("--concurrency", str(concurrency)) if concurrency else ()
+    level = {"warn": "warning"}.get(layout.log_level, layout.log_level)
+    return Child(
+        "envoy",
+        (command, "-c", str(layout.bootstrap), "--log-level", "warning" if level == "info" else level)
+        + ("--use-dynamic-base-id", *workers),
+        health=_url(layout.ports.admin, "ready"),
+    )
+
+
+def _xds(layout: Layout) -> Child:
+    ports = layout.ports
+    optional = [
+        *(("--zone", layout.zone) if layout.zone else ()),
+        *(("--organization-id", layout.organization) if layout.organization else ()),
+        *(part for file in layout.files for part in ("-f", file)),
+    ]
+    return _igw(
+        "xds",
+        layout,
+        *("--port", ports.xds, "--ops-port", ports.xds_ops, "--domain", layout.domain),
+        *("--listen", _join(layout.listen, ports.ingress)),
+        *("--extauth", _join(LOOPBACK, ports.extauth), "--extproc", _join(LOOPBACK, ports.extproc)),
+        *("--max-body-bytes", layout.max_body_bytes),
+        *optional,
+        health=_url(ports.xds_ops, "readyz"),
+    )
+
+
+def _model(layout: Layout, replica: ModelSettings) -> Child:
+    child = _igw(
+        "demo model",
+        layout,
+        *("--name", replica.name, "--port", replica.port),
+        *("--deployments", json.dumps(dict(replica.deployments))),
+        health=_url(replica.port, "health"),
+    )
+    return replace(child, name=replica.name)
+
+
+def _igw(
+    command: str,
+    layout: Layout,
+    *arguments: object,
+    health: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Child:
+    argv = (sys.executable, "-m", "igw_cli", *command.split(), "--log-level", layout.log_level)
+    name = command.split()[-1]
+    return Child(name, (*argv, *map(str, arguments)), health, environment)
+
+
+def _url(port: int, path: str) -> str:
+    return f"http://{LOOPBACK}:{port}/{path}"
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,65 @@
+"""Options that several commands share, each also an environment variable, and how their errors are told."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from igw_store.files import Loaded, load
+from igw_xds.settings import MIB, HostPort
+
+INVALID = 2
+"""Exit status for definitions or options that cannot be used; nothing was started."""
+
+Files = Annotated[
+    list[Path] | None,
+    typer.Option("-f", "--file", envvar="IGW_FILES", help="Definition file, or folder of them. Repeatable."),
+]
+Organization = Annotated[
+    str | None,
+    typer.Option(
+        "--organization-id",
+        envvar="IGW_ORGANIZATION_ID",
+        help="Organisation of the gateways and deployments whose definition names none.",
+    ),
+]
+Zone = Annotated[
+    str | None,
+    typer.Option(envvar="IGW_ZONE", help="Serve the gateways of this zone only. Default: of every zone."),
+]
+Domain = Annotated[
+    str, typer.Option(envvar="IGW_DOMAIN", help="Gateways are reached at api.<GATEWAY-ID>.<DOMAIN>.")
+]
+MaxBody = Annotated[
+    int,
+    typer.Option(envvar="IGW_MAX_BODY_BYTES", min=1024, max=1024 * MIB, help="Largest request body; 413 above."),
+]
+LogLevel = Annotated[str, typer.Option(envvar="IGW_LOG_LEVEL", help="debug, info, warning or error.")]
+
+DOMAIN = "gw.localhost"
+MAX_BODY = 16 * MIB
+
+
+def host_port(text: str) -> HostPort:
+    """Read ``host:port``; an IPv6 address stands in brackets."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise typer.BadParameter(f"{text!r} is not host:port")
+    return HostPort(host.strip("[]"), int(port))
+
+
+def loaded(files: Sequence[Path], organization: str | None) -> Loaded:
+    """Give the definitions of these files, or end the program with all of their errors."""
+    state = load(files, organization)
+    if state.errors:
+        for error in state.errors:
+            typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        fail(f"{len(state.errors)} error(s) in the definitions; nothing was started", INVALID)
+    return state
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """End the program with a message for people."""
+    typer.secho(f"igw: {message}", fg=typer.colors.RED, err=True)
+    raise typer.Exit(status)

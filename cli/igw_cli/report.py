@@ -1,0 +1,133 @@
+"""What `igw up` tells: a table of gateways with a curl line each, and the ready file for programs."""
+
+import json
+import os
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, assert_never
+from urllib.parse import quote
+
+from rich.console import Console
+from rich.table import Table
+
+from igw_model.gateway import BodyBasedRouting, HeaderBasedRouting, PathBasedRouting, Routing
+from igw_model.policy import Provider
+from igw_xds.plan import Plan, PlannedGateway
+
+QUESTION = "Say hello"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What is served, and where: all that there is to tell."""
+
+    plan: Plan
+    ingress: str
+    port: int
+    admin: str
+    domain: str
+    tokens: Mapping[Provider, str]
+
+
+def routing_name(routing: Routing) -> str:
+    """Give a routing strategy in a word."""
+    match routing:
+        case BodyBasedRouting():
+            return "body"
+        case HeaderBasedRouting():
+            return "header"
+        case PathBasedRouting():
+            return "path"
+        case other:
+            assert_never(other)
+
+
+def show(serving: Serving, console: Console) -> None:
+    """Print the table, and one curl line for each gateway, unwrapped so that it can be copied."""
+    table = Table("Gateway", "Routing", "Auth", "Models", "URL", box=None, pad_edge=False)
+    for gateway in serving.plan.gateways:
+        models = ", ".join(model.name for model in gateway.models) or "none"
+        table.add_row(
+            gateway.name, _routing(gateway.routing), gateway.policy.provider.value, models, _url(gateway, serving)
+        )
+    console.print(table)
+    for gateway in serving.plan.gateways:
+        if gateway.models:
+            console.print(f"\n# {gateway.name}", style="dim")
+            console.print(curl(gateway, serving), soft_wrap=True, markup=False, highlight=False)
+    console.print()
+
+
+def curl(gateway: PlannedGateway, serving: Serving) -> str:
+    """Give a curl line that asks a gateway's first model for a completion."""
+    model = gateway.models[0].name
+    segment, headers = "", []
+    match gateway.routing:
+        case HeaderBasedRouting(header_name=name):
+            headers = [f"{name}: {model}"]
+        case PathBasedRouting():
+            segment = "/" + quote(model, safe="")
+        case BodyBasedRouting():
+            pass
+        case other:
+            assert_never(other)
+    if not serving.domain.endswith("localhost"):
+        headers.append(f"Host: {gateway.hosts[0]}")
+    token = serving.tokens.get(gateway.policy.provider)
+    authorization = f'"Authorization: Bearer ${_variable(gateway.policy.provider)}"' if token is None else None
+    headers = [*([f"Authorization: Bearer {token}"] if token else []), "Content-Type: application/json", *headers]
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": QUESTION}]})
+    parts = [shlex.quote(f"{_url(gateway, serving)}{segment}/v1/chat/completions")]
+    parts += ["-H", authorization] if authorization else []
+    parts += [part for header in headers for part in ("-H", shlex.quote(header))]
+    return " ".join(["curl", "-sS", *parts, "-d", shlex.quote(body)])
+
+
+def write_ready(path: Path, serving: Serving, pids: Mapping[str, int]) -> None:
+    """Write the ready file at once and whole; it may hold demo tokens, so only its owner may read it."""
+    document = {
+        "ingress": serving.ingress,
+        "envoyAdmin": serving.admin,
+        "gateways": list(_gateways(serving.plan.gateways)),
+        "tokens": {provider.value: token for provider, token in serving.tokens.items()},
+        "pids": dict(pids),
+    }
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(document, file, indent=2)
+    draft.replace(path)
+
+
+def _gateways(gateways: Iterable[PlannedGateway]) -> Iterable[dict[str, Any]]:
+    for gateway in gateways:
+        yield {
+            "id": gateway.id,
+            "name": gateway.name,
+            "host": gateway.hosts[0],
+            "hosts": list(gateway.hosts),
+            "routing": routing_name(gateway.routing),
+        }
+
+
+def _routing(routing: Routing) -> str:
+    return f"header {routing.header_name}" if isinstance(routing, HeaderBasedRouting) else routing_name(routing)
+
+
+def _url(gateway: PlannedGateway, serving: Serving) -> str:
+    # curl and browsers know that *.localhost is this machine; other names need a Host header.
+    if serving.domain.endswith("localhost"):
+        return f"http://{gateway.hosts[0]}:{serving.port}"
+    return serving.ingress
+
+
+def _variable(provider: Provider) -> str:
+    match provider:
+        case Provider.COREWEAVE:
+            return "CW_API_TOKEN"
+        case Provider.WANDB:
+            return "WANDB_API_KEY"
+        case other:
+            assert_never(other)

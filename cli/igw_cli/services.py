@@ -1,0 +1,185 @@
+"""`igw xds`, `igw extauth`, `igw extproc`, `igw demo …`: one server process each, run until asked to stop.
+
+Components are imported by the command that runs them: a child process pays for its own part only.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from igw_cli.options import (
+    DOMAIN,
+    INVALID,
+    MAX_BODY,
+    Domain,
+    Files,
+    LogLevel,
+    MaxBody,
+    Organization,
+    Zone,
+    fail,
+    host_port,
+    loaded,
+)
+from igw_ops import logs, process
+from igw_xds.settings import AuthTransport
+
+demo = typer.Typer(no_args_is_help=True)
+
+Host = Annotated[str, typer.Option(envvar="IGW_HOST", help="Address to listen on.")]
+LOOPBACK = "127.0.0.1"
+
+
+def _port(variable: str, what: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(envvar=variable, min=0, max=65535, help=f"{what}; 0 takes any free one.")
+    return option
+
+
+def xds(
+    file: Files = None,
+    host: Host = LOOPBACK,
+    port: Annotated[int, _port("IGW_XDS_PORT", "Port for Envoys (gRPC, ADS)")] = 18000,
+    ops_port: Annotated[int, _port("IGW_XDS_OPS_PORT", "Port for health, metrics and status")] = 18001,
+    listen: Annotated[str, typer.Option(help="Address that Envoys listen on for clients.")] = "127.0.0.1:8080",
+    extauth: Annotated[str, typer.Option(help="Where Envoys find extauth.")] = "127.0.0.1:18010",
+    auth_transport: Annotated[AuthTransport, typer.Option(help="How Envoys ask extauth.")] = AuthTransport.HTTP,
+    extproc: Annotated[str, typer.Option(help="Where Envoys find extproc.")] = "127.0.0.1:18020",
+    access_log: Annotated[bool, typer.Option(help="Let Envoys write an access log.")] = True,
+    organization_id: Organization = None,
+    zone: Zone = None,
+    domain: Domain = DOMAIN,
+    max_body_bytes: MaxBody = MAX_BODY,
+    log_level: LogLevel = "info",
+) -> None:
+    """Run the control plane: definitions to Envoys over ADS; changed files are picked up."""
+    from igw_store.watch import watch  # noqa: PLC0415 - a child pays for its own part only
+    from igw_xds.service import ControlPlane, serve  # noqa: PLC0415
+    from igw_xds.settings import DataPlane, HostPort  # noqa: PLC0415
+
+    files = file or []
+    loaded(files, organization_id)
+    settings = ControlPlane(
+        grpc=HostPort(host, port),
+        ops=HostPort(host, ops_port),
+        domain=domain,
+        zone=zone,
+        data_plane=DataPlane(
+            listen=host_port(listen),
+            extauth=host_port(extauth),
+            auth_transport=auth_transport,
+            extproc=host_port(extproc),
+            max_body_bytes=max_body_bytes,
+            access_log=access_log,
+        ),
+    )
+    _run("xds", log_level, lambda stop: serve(settings, watch(files, organization_id, stop), stop))
+
+
+def extauth(
+    host: Host = LOOPBACK,
+    port: Annotated[int, _port("IGW_EXTAUTH_PORT", "Port for checks over HTTP")] = 18010,
+    grpc_port: Annotated[int, _port("IGW_EXTAUTH_GRPC_PORT", "Port for checks over gRPC")] = 18011,
+    ops_port: Annotated[int, _port("IGW_EXTAUTH_OPS_PORT", "Port for health and metrics")] = 18012,
+    coreweave_whoami_url: Annotated[
+        str, typer.Option(envvar="IGW_COREWEAVE_WHOAMI_URL", help="Who a CoreWeave token belongs to.")
+    ] = "https://api.coreweave.com/v1beta1/auth/whoami",
+    wandb_graphql_url: Annotated[
+        str, typer.Option(envvar="IGW_WANDB_GRAPHQL_URL", help="Who a W&B key belongs to.")
+    ] = "https://api.wandb.ai/graphql",
+    cache_seconds: Annotated[
+        float, typer.Option(envvar="IGW_AUTH_CACHE_SECONDS", help="How long a good answer is kept.")
+    ] = 60,
+    failure_cache_seconds: Annotated[
+        float, typer.Option(envvar="IGW_AUTH_FAILURE_CACHE_SECONDS", help="How long a bad one is.")
+    ] = 10,
+    log_level: LogLevel = "info",
+) -> None:
+    """Run extauth: whose token is it, and may they? Answers Envoy's ext_authz over HTTP and gRPC."""
+    from igw_extauth.service import serve  # noqa: PLC0415 - a child pays for its own part only
+    from igw_extauth.settings import Settings  # noqa: PLC0415
+
+    with _explained():
+        settings = Settings(
+            http_host=host,
+            http_port=port,
+            grpc_host=host,
+            grpc_port=grpc_port,
+            ops_host=host,
+            ops_port=ops_port,
+            coreweave_whoami_url=coreweave_whoami_url,
+            wandb_graphql_url=wandb_graphql_url,
+            cache_seconds=cache_seconds,
+            failure_cache_seconds=failure_cache_seconds,
+        )
+    _run("extauth", log_level, lambda stop: serve(settings, stop))
+
+
+def extproc(
+    host: Host = LOOPBACK,
+    port: Annotated[int, _port("IGW_EXTPROC_PORT", "Port for Envoys (gRPC)")] = 18020,
+    ops_port: Annotated[int, _port("IGW_EXTPROC_OPS_PORT", "Port for health and metrics")] = 18021,
+    max_body_bytes: MaxBody = MAX_BODY,
+    log_level: LogLevel = "info",
+) -> None:
+    """Run extproc: which model does this body ask for? Answers Envoy's ext_proc."""
+    from igw_extproc.service import serve  # noqa: PLC0415 - a child pays for its own part only
+    from igw_extproc.settings import Settings  # noqa: PLC0415
+
+    settings = Settings(host=host, port=port, ops_host=host, ops_port=ops_port, max_body_bytes=max_body_bytes)
+    _run("extproc", log_level, lambda stop: serve(settings, stop))
+
+
+@demo.command()
+def model(
+    name: Annotated[str, typer.Option(help="What the replica calls itself in its answers.")] = "demo",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 18101,
+    host: str = LOOPBACK,
+    deployments: Annotated[str, typer.Option(help='JSON: model to deployment, {"demo/small": "stable"}.')] = "{}",
+    log_level: LogLevel = "info",
+) -> None:
+    """Run a small OpenAI-compatible model server."""
+    from igw_demo.model_server import ModelSettings, serve_model  # noqa: PLC0415 - a child pays for its own part only
+
+    with _explained():
+        settings = ModelSettings(name, json.loads(deployments), host, port)
+    _run(name, log_level, lambda stop: serve_model(settings, stop))
+
+
+@demo.command()
+def authority(
+    tokens_file: Annotated[Path, typer.Option(help="JSON file with the tokens that are known.")],
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 18100,
+    host: str = LOOPBACK,
+    log_level: LogLevel = "info",
+) -> None:
+    """Run a local identity authority that answers as CoreWeave's and W&B's do."""
+    from igw_demo.authority import AuthoritySettings, serve_authority  # noqa: PLC0415 - see above
+
+    _run("authority", log_level, lambda stop: serve_authority(AuthoritySettings(tokens_file, host, port), stop))
+
+
+def _run(service: str, log_level: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    logs.configure(service, log_level)
+    try:
+        process.run(main)
+    except (OSError, ExceptionGroup) as error:
+        fail(f"{service}: {_first(error)}")
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        fail(str(error), INVALID)

@@ -1,0 +1,182 @@
+"""Who is asked whose a token is: CoreWeave's whoami and W&B's GraphQL API, over HTTP.
+
+In: a token of the right shape. Out: its identity. A failure of the authority is `Unavailable`, never an
+exception, and never `Unknown`: an outage must not tell callers that their keys are bad.
+"""
+
+import re
+from collections.abc import Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Annotated, Protocol
+
+import httpx
+import msgspec
+
+from igw_extauth.identity import MAX_NAME_LENGTH, Identity, Known, Principal, Unavailable, Unknown
+from igw_extauth.secret import BearerToken
+
+MAX_BODY_BYTES = 64 * 1024
+CONNECT_SECONDS = 2
+CONNECTIONS = 64
+"""Look-ups that one authority is asked at once; more wait for their turn."""
+
+_LATER = {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS}
+"""Client errors that say nothing of the token."""
+_WANDB_KEY = re.compile(r"[\w-]{40,512}", re.ASCII)
+_VIEWER = {"query": "query { viewer { id entity username teams { edges { node { name } } } } }"}
+
+
+class Authority(Protocol):
+    """Vouches for tokens."""
+
+    def may_know(self, token: BearerToken) -> bool:
+        """Say whether a token has the shape of this authority's own; others it need not be asked."""
+        ...
+
+    async def ask(self, token: BearerToken) -> Identity:
+        """Ask the authority whose a token is."""
+        ...
+
+
+def authority_client(timeout_seconds: float) -> httpx.AsyncClient:
+    """Make the HTTP client of one authority: TLS verified, no redirects, no cookies, bounded connections.
+
+    `timeout_seconds` bounds each step; the look-up as a whole is bounded where it is started.
+    """
+    return httpx.AsyncClient(
+        timeout=httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
+        limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+        # One caller's session must not speak for the next caller's token.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        # Unpacked bodies could not be bounded before they are unpacked.
+        headers={"accept": "application/json", "accept-encoding": "identity"},
+        follow_redirects=False,
+    )
+
+
+class CoreWeave:
+    """CoreWeave's ``GET whoami`` (spec/inference-api.md, section 5)."""
+
+    def __init__(self, client: httpx.AsyncClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def may_know(self, token: BearerToken) -> bool:
+        """Say whether it begins as CoreWeave's tokens do."""
+        return token.reveal().startswith("CW-SECRET-")
+
+    async def ask(self, token: BearerToken) -> Identity:
+        """Ask whoami with the token as the caller's own."""
+        headers = {"authorization": f"Bearer {token.reveal()}"}
+        request = self._client.build_request("GET", self._url, headers=headers)
+        return await _identity(self._client, request, _whoami)
+
+
+class Wandb:
+    """W&B's GraphQL ``viewer`` (spec/inference-api.md, section 5)."""
+
+    def __init__(self, client: httpx.AsyncClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def may_know(self, token: BearerToken) -> bool:
+        """Say whether it looks like a W&B API key: 40 to 512 of ``[A-Za-z0-9_-]``."""
+        return _WANDB_KEY.fullmatch(token.reveal()) is not None
+
+    async def ask(self, token: BearerToken) -> Identity:
+        """Ask who the viewer is, with the key as the password of user ``api``."""
+        request = self._client.build_request("POST", self._url, json=_VIEWER)
+        (signed,) = httpx.BasicAuth("api", token.reveal()).auth_flow(request)
+        return await _identity(self._client, signed, _viewer)
+
+
+async def _identity(
+    client: httpx.AsyncClient, request: httpx.Request, read: Callable[[bytes], Identity]
+) -> Identity:
+    try:
+        response = await client.send(request, stream=True)
+        try:
+            # Read in any case: a connection with an unread body cannot be used again.
+            body = await _bounded_body(response)
+        finally:
+            await response.aclose()
+    except httpx.TimeoutException:
+        return Unavailable("timeout")
+    except httpx.HTTPError as error:
+        return Unavailable(f"no answer: {type(error).__name__}")
+    return _identity_of(response.status_code, body, read)
+
+
+async def _bounded_body(response: httpx.Response) -> bytes | None:
+    """Give the body, or None when it is longer than we read."""
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            return None
+    return bytes(body)
+
+
+def _identity_of(status: int, body: bytes | None, read: Callable[[bytes], Identity]) -> Identity:
+    if httpx.codes.is_client_error(status) and status not in _LATER:
+        return Unknown()
+    if status != httpx.codes.OK:
+        return Unavailable(f"status {status}")
+    if body is None:
+        return Unavailable("answer too large")
+    try:
+        return read(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Unavailable("answer not understood")
+
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
+
+
+class _WhoamiPrincipal(msgspec.Struct, rename="camel"):
+    uid: _Name
+    org_uid: _Name
+
+
+class _Whoami(msgspec.Struct):
+    principal: _WhoamiPrincipal
+
+
+def _whoami(body: bytes) -> Identity:
+    principal = msgspec.json.decode(body, type=_Whoami).principal
+    return Known(Principal(principal.uid, frozenset({principal.org_uid})))
+
+
+class _Team(msgspec.Struct):
+    name: _Name
+
+
+class _Edge(msgspec.Struct):
+    node: _Team | None = None
+
+
+class _Teams(msgspec.Struct):
+    edges: list[_Edge] = []
+
+
+class _Viewer(msgspec.Struct):
+    username: _Name
+    entity: _Name | None = None
+    teams: _Teams | None = None
+
+
+class _Data(msgspec.Struct):
+    viewer: _Viewer | None
+
+
+class _GraphqlReply(msgspec.Struct):
+    data: _Data
+
+
+def _viewer(body: bytes) -> Identity:
+    viewer = msgspec.json.decode(body, type=_GraphqlReply).data.viewer
+    if viewer is None:
+        return Unknown()
+    edges = viewer.teams.edges if viewer.teams else []
+    names = {viewer.entity, *(edge.node.name for edge in edges if edge.node)}
+    return Known(Principal(viewer.username, frozenset(name for name in names if name)))

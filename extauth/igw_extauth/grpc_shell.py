@@ -1,0 +1,76 @@
+"""Envoy's ext_authz over gRPC: ``envoy.service.auth.v3.Authorization/Check``.
+
+Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/auth/v3/external_auth.proto
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+import grpc
+from envoy.config.core.v3 import base_pb2
+from envoy.service.auth.v3 import external_auth_pb2
+from google.rpc import code_pb2
+from igw_model.policy import policy_of_extensions
+
+from igw_extauth.answer import Answer
+from igw_extauth.attempt import Attempt, bearer_token
+from igw_extauth.check import Check
+
+SERVICE = "envoy.service.auth.v3.Authorization"
+
+_CODES = {
+    HTTPStatus.OK: code_pb2.OK,
+    HTTPStatus.UNAUTHORIZED: code_pb2.UNAUTHENTICATED,
+    HTTPStatus.FORBIDDEN: code_pb2.PERMISSION_DENIED,
+    HTTPStatus.NOT_FOUND: code_pb2.NOT_FOUND,
+    HTTPStatus.SERVICE_UNAVAILABLE: code_pb2.UNAVAILABLE,
+}
+
+
+def grpc_server(check: Check) -> grpc.aio.Server:
+    """Make the gRPC server that answers checks; ports are added by the caller."""
+
+    async def answered(request: Any, _context: grpc.aio.ServicerContext) -> Any:
+        return response(await check(attempt(request)))
+
+    method = grpc.unary_unary_rpc_method_handler(
+        answered,
+        request_deserializer=external_auth_pb2.CheckRequest.FromString,
+        response_serializer=external_auth_pb2.CheckResponse.SerializeToString,
+    )
+    # Without this a second process could take the same port, and half the checks, in silence.
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, {"Check": method})])
+    return server
+
+
+def attempt(request: Any) -> Attempt:
+    """Read a CheckRequest; Envoy has joined several ``Authorization`` headers by commas."""
+    attributes = request.attributes
+    value = attributes.request.http.headers.get("authorization")
+    policy = policy_of_extensions(attributes.context_extensions)
+    return Attempt(policy, bearer_token([] if value is None else [value]))
+
+
+def response(answer: Answer) -> Any:
+    """Give an answer as a CheckResponse."""
+    message = external_auth_pb2.CheckResponse()
+    message.status.code = _CODES[HTTPStatus(answer.status)]
+    if answer.status == HTTPStatus.OK:
+        message.ok_response.headers.extend(_headers(answer))
+        return message
+    denied = message.denied_response
+    denied.status.code = answer.status
+    denied.headers.extend(_headers(answer))
+    denied.body = answer.body.decode()
+    return message
+
+
+def _headers(answer: Answer) -> list[Any]:
+    overwrite = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    return [
+        base_pb2.HeaderValueOption(
+            header={"key": name.decode(), "value": value.decode()}, append_action=overwrite
+        )
+        for name, value in answer.headers
+    ]

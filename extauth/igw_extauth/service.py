@@ -1,0 +1,112 @@
+"""The process: wires the pipeline to its servers, runs them until told to stop, stops them gracefully."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from typing import assert_never
+
+import httpx
+import structlog
+from igw_model.policy import Provider
+from igw_ops.server import Server, http_server, operations_app
+
+from igw_extauth.authorities import Authority, CoreWeave, Wandb, authority_client
+from igw_extauth.cache import IdentityCache
+from igw_extauth.check import Check
+from igw_extauth.grpc_shell import grpc_server
+from igw_extauth.http_shell import http_app
+from igw_extauth.listening import add_grpc_port, listening_socket
+from igw_extauth.lookup import Lookup
+from igw_extauth.settings import Settings
+
+GRACE_SECONDS = 3.0
+"""For checks under way when the process is asked to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the servers listen; tells what a port 0 in the settings became."""
+
+    http: int
+    grpc: int
+    ops: int
+
+
+async def serve(
+    settings: Settings, stop: asyncio.Event, ready: Callable[[Ports], None] = lambda _: None
+) -> None:
+    """Answer checks until `stop` is set; `ready` is called once, when all servers listen.
+
+    Raises CannotListenError, which names the port, before anything is answered.
+    """
+    async with AsyncExitStack() as stack:
+        check = Check(await _lookups(settings, stack))
+        servers = _Servers(settings, check, stack)
+        await servers.run(stop, ready)
+
+
+async def _lookups(settings: Settings, stack: AsyncExitStack) -> Mapping[Provider, Lookup]:
+    cache = IdentityCache(
+        secret=secrets.token_bytes(32),
+        seconds=settings.cache_seconds,
+        failure_seconds=settings.failure_cache_seconds,
+        entries=settings.cache_entries,
+    )
+    timeout = settings.authority_timeout_seconds
+    lookups = {}
+    for provider in Provider:
+        # A client each: an authority that hangs must not hold the other's connections.
+        client = await stack.enter_async_context(authority_client(timeout))
+        lookup = Lookup(provider, _authority(provider, client, settings), cache, timeout_seconds=timeout)
+        stack.push_async_callback(lookup.aclose)
+        lookups[provider] = lookup
+    return lookups
+
+
+def _authority(provider: Provider, client: httpx.AsyncClient, settings: Settings) -> Authority:
+    match provider:
+        case Provider.COREWEAVE:
+            return CoreWeave(client, settings.coreweave_whoami_url)
+        case Provider.WANDB:
+            return Wandb(client, settings.wandb_graphql_url)
+        case _:
+            assert_never(provider)
+
+
+class _Servers:
+    """The three servers of the process: bound when made, answering while they run."""
+
+    def __init__(self, settings: Settings, check: Check, stack: AsyncExitStack) -> None:
+        s = settings
+        self._http_socket = stack.enter_context(listening_socket("HTTP checks", s.http_host, s.http_port))
+        self._ops_socket = stack.enter_context(listening_socket("operations", s.ops_host, s.ops_port))
+        self._grpc = grpc_server(check)
+        grpc_port = add_grpc_port(self._grpc, "gRPC checks", s.grpc_host, s.grpc_port)
+        self._ports = Ports(self._http_socket.getsockname()[1], grpc_port, self._ops_socket.getsockname()[1])
+        self._not_ready: str | None = "starting"
+        self._http = http_server(http_app(check), s.http_host, s.http_port)
+        self._ops = http_server(operations_app(lambda: self._not_ready), s.ops_host, s.ops_port)
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[Ports], None]) -> None:
+        """Run until `stop` is set; checks under way get `GRACE_SECONDS`."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._http.serve(sockets=[self._http_socket]))
+            tasks.create_task(self._ops.serve(sockets=[self._ops_socket]))
+            await self._grpc.start()
+            await _started(self._http, self._ops)
+            self._not_ready = None
+            structlog.get_logger().info("listening", **asdict(self._ports))
+            ready(self._ports)
+            await stop.wait()
+            self._not_ready = "stopping"
+            self._http.should_exit = True
+            await self._grpc.stop(GRACE_SECONDS)
+            self._ops.should_exit = True
+
+
+async def _started(*servers: Server) -> None:
+    """Wait until uvicorn's servers accept; it has a flag for that and no event."""
+    while not all(server.started for server in servers):  # noqa: ASYNC110 - there is no event to wait for
+        await asyncio.sleep(0.005)

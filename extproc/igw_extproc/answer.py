@@ -1,0 +1,71 @@
+"""Answers as Envoy reads them: an `Answer` in, a serialised `ProcessingResponse` out. Pure.
+
+Source: envoy/service/ext_proc/v3/external_processor.proto.
+"""
+
+from typing import Any, Final, assert_never
+
+from envoy.config.core.v3 import base_pb2
+from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
+from igw_model import headers
+from igw_model.openai import ApiError
+
+from igw_extproc.exchange import Proceed, Refuse, Route
+from igw_extproc.model_name import ModelName
+
+DETAILS_PREFIX: Final = "igw_"
+"""Begins `%RESPONSE_CODE_DETAILS%` of our replies, so that Envoy's local_reply_config keeps their body."""
+
+
+def encode(answer: Proceed | Route | Refuse) -> bytes:
+    """Give the message that says this to Envoy."""
+    match answer:
+        case Route(model=name):
+            return _route(name)
+        case Proceed():
+            return _PROCEED
+        case Refuse(error=error):
+            return _refusal(error)
+        case _:
+            assert_never(answer)
+
+
+def _proceed() -> bytes:
+    """Go on, without the header a client may have forged: a request may end with no body message at all."""
+    common = ext_proc.CommonResponse(
+        header_mutation=ext_proc.HeaderMutation(remove_headers=[headers.MODEL]), clear_route_cache=True
+    )
+    return _bytes(ext_proc.ProcessingResponse(request_headers=ext_proc.HeadersResponse(response=common)))
+
+
+def _route(name: ModelName) -> bytes:
+    model = base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key=headers.MODEL, raw_value=name.text.encode()),
+        append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+    common = ext_proc.CommonResponse(
+        header_mutation=ext_proc.HeaderMutation(set_headers=[model]), clear_route_cache=True
+    )
+    return _bytes(ext_proc.ProcessingResponse(request_body=ext_proc.BodyResponse(response=common)))
+
+
+def _refusal(error: ApiError) -> bytes:
+    content_type = base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key="content-type", raw_value=b"application/json"),
+        append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+    reply = ext_proc.ImmediateResponse(
+        status={"code": error.status},
+        headers=ext_proc.HeaderMutation(set_headers=[content_type]),
+        body=error.body(),
+        details=DETAILS_PREFIX + error.code,
+    )
+    return _bytes(ext_proc.ProcessingResponse(immediate_response=reply))
+
+
+def _bytes(message: Any) -> bytes:
+    serialised: bytes = message.SerializeToString()
+    return serialised
+
+
+_PROCEED = _proceed()

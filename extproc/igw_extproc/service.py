@@ -1,0 +1,58 @@
+"""The extproc process: the gRPC server that Envoy asks, and the operations server beside it."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import prometheus_client
+import structlog
+from igw_ops.server import http_server, operations_app
+
+from igw_extproc.server import Server
+from igw_extproc.settings import Settings
+from igw_extproc.tally import Tally
+
+_GRACE_SECONDS = 5.0
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then let the exchanges that have begun end. OSError names a taken port."""
+    log = structlog.get_logger("igw_extproc")
+    tally = Tally()
+    server = Server(settings, tally)
+    async with _operations(settings, stop, tally):
+        try:
+            port = await server.start()
+            log.info("serving", host=settings.host, port=port, ops_port=settings.ops_port)
+            await stop.wait()
+            log.info("stopping")
+        finally:
+            await server.close(_GRACE_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def _operations(settings: Settings, stop: asyncio.Event, tally: Tally) -> AsyncIterator[None]:
+    """Run the operations server meanwhile, with the tally among its metrics."""
+    listener = _listener(settings.ops_host, settings.ops_port)
+    app = operations_app(
+        ready=lambda: "stopping" if stop.is_set() else None, status=lambda: {"exchanges": tally.outcomes()}
+    )
+    ops = http_server(app, settings.ops_host, settings.ops_port)
+    prometheus_client.REGISTRY.register(tally)
+    running = asyncio.create_task(ops.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        ops.should_exit = True
+        await running
+        prometheus_client.REGISTRY.unregister(tally)
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"extproc cannot listen on {host}:{port} (operations): {error.strerror}"
+        ) from error

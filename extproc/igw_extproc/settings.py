@@ -1,0 +1,19 @@
+"""What the extproc process can be told."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where to listen, and the bounds; port 0 takes a free port."""
+
+    host: str = "127.0.0.1"
+    port: int = 9002
+    ops_host: str = "127.0.0.1"
+    ops_port: int = 9102
+    max_body_bytes: int = 16 * 1024 * 1024
+    """The longest body that Envoy may send; Envoy's own buffer limit should be at most this."""
+    max_held_bytes: int = 256 * 1024 * 1024
+    """Unfinished bodies, per connection of Envoy's (one per worker thread); a stream beyond it fails."""
+    max_exchanges: int = 1000
+    """Exchanges at once, per connection; Envoy is told so (HTTP/2 SETTINGS), and more are refused."""

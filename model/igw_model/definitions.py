@@ -1,0 +1,105 @@
+"""All gateways and deployments together, and the rules that hold between them.
+
+Source: spec/inference-api.md, sections 1 and 2; "one name belongs to one gateway only" is our rule.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from igw_model.deployment import Deployment
+from igw_model.document import FieldError
+from igw_model.gateway import Gateway
+from igw_model.text import normal_host
+
+_NAMESPACE = uuid.UUID("6f1c3a52-3c0e-5f0a-9a53-6d1b1f0f6f3e")
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """What is to be served; consistent: every `gateway_ids` entry is the id of a gateway in it."""
+
+    gateways: tuple[Gateway, ...] = ()
+    deployments: tuple[Deployment, ...] = ()
+
+
+Violation = tuple[Gateway | Deployment, FieldError]
+"""A definition and the rule that it breaks beside the others."""
+
+
+def derived_id(kind: str, organization: str, name: str) -> str:
+    """Give the id of a definition that names none: always the same for the same kind, organisation and name."""
+    return str(uuid.uuid5(_NAMESPACE, f"{kind}/{organization}/{name}"))
+
+
+def gateway_host(gateway_id: str, domain: str) -> str:
+    """Give a gateway's generated host name."""
+    return normal_host(f"api.{gateway_id}.{domain}")
+
+
+def combine(gateways: Sequence[Gateway], deployments: Sequence[Deployment]) -> Definitions | list[Violation]:
+    """Give consistent definitions, or every rule that is broken between them.
+
+    Gateways named by their name are resolved to ids here.
+    """
+    violations = [
+        *_repeated(gateways, lambda g: g.id, "id", "is used by another gateway"),
+        *_repeated(gateways, lambda g: (g.organization_id, g.name), "name", "is used by another gateway"),
+        *_repeated(deployments, lambda d: d.id, "id", "is used by another deployment"),
+        *_repeated(deployments, lambda d: (d.organization_id, d.name), "name", "is used by another deployment"),
+        *_repeated_hosts(gateways),
+    ]
+    ids = {(g.organization_id, key): g.id for g in gateways for key in (g.name, g.id)}
+    violations += [violation for d in deployments for violation in _dangling(d, ids)]
+    if violations:
+        return violations
+    resolved = [
+        d.model_copy(update={"gateway_ids": tuple(dict.fromkeys(ids[d.organization_id, key] for key in d.gateway_ids))})
+        for d in deployments
+    ]
+    return Definitions(tuple(gateways), tuple(resolved))
+
+
+D = TypeVar("D", Gateway, Deployment)
+
+
+def _repeated(items: Iterable[D], key: Callable[[D], object], path: str, reason: str) -> list[Violation]:
+    seen: set[object] = set()
+    violations: list[Violation] = []
+    for item in items:
+        if key(item) in seen:
+            violations.append((item, FieldError(path, reason)))
+        seen.add(key(item))
+    return violations
+
+
+def _generated_for(host: str, ids: set[str]) -> str | None:
+    """Give the gateway whose generated host name this is, whatever the domain."""
+    match host.split(".", 2):
+        case ["api", gateway_id, _] if gateway_id in ids:
+            return gateway_id
+        case _:
+            return None
+
+
+def _repeated_hosts(gateways: Sequence[Gateway]) -> list[Violation]:
+    ids = {gateway.id for gateway in gateways}
+    owners: dict[str, str] = {}
+    violations: list[Violation] = []
+    for gateway in gateways:
+        for index, name in enumerate(gateway.endpoint_configuration.additional_dns):
+            host = normal_host(name)
+            owner = _generated_for(host, ids) or owners.setdefault(host, gateway.id)
+            if owner != gateway.id:
+                path = f"endpointConfiguration.additionalDns[{index}]"
+                violations.append((gateway, FieldError(path, f"{name} already belongs to gateway {owner}")))
+    return violations
+
+
+def _dangling(deployment: Deployment, ids: dict[tuple[str, str], str]) -> list[Violation]:
+    return [
+        (deployment, FieldError(f"gatewayIds[{index}]", f"no gateway has the id or name {key!r} in this organisation"))
+        for index, key in enumerate(deployment.gateway_ids)
+        if (deployment.organization_id, key) not in ids
+    ]

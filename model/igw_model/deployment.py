@@ -1,0 +1,148 @@
+"""A deployment: a model's name, where its replicas are, and its share of the traffic of its gateways.
+
+Source of every rule: spec/inference-api.md, "Deployment". `staticBackend`, `dnsBackend` and their
+`healthCheck` are this project's extension, in the API's style.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from igw_model.document import Choice, FieldError, Many, Spec, parse
+from igw_model.text import HostLabel, HostName, Identifier, IpAddress, ModelName, NonEmpty, Port, UrlPath
+
+GPU_COUNTS = (1, 2, 4, 8, 16)
+
+
+class Address(Spec):
+    """Where one replica listens."""
+
+    address: IpAddress
+    port: Port
+
+
+class HealthCheck(Spec):
+    """How Envoy asks a replica whether it may have traffic: a GET that must answer 200."""
+
+    path: UrlPath = "/health"
+
+
+class StaticBackend(Spec):
+    """Replicas at known addresses."""
+
+    kind: Literal["staticBackend"]
+    endpoints: Annotated[Many[Address], Field(min_length=1, max_length=1000)]
+    health_check: HealthCheck = HealthCheck()
+
+
+class DnsBackend(Spec):
+    """Replicas behind a name: every address that it resolves to is one."""
+
+    kind: Literal["dnsBackend"]
+    hostname: HostName
+    port: Port
+    health_check: HealthCheck = HealthCheck()
+
+
+Backend = StaticBackend | DnsBackend
+
+
+class Runtime(Spec):
+    """What serves the model."""
+
+    engine: NonEmpty
+    version: str = ""
+    engine_config: Mapping[str, str] = {}
+    engine_env: Mapping[str, str] = {}
+
+
+def _gpu_count(count: int) -> int:
+    if count not in GPU_COUNTS:
+        raise ValueError("must be one of 1, 2, 4, 8, 16")
+    return count
+
+
+class Resources(Spec):
+    """What a replica runs on."""
+
+    instance_type: NonEmpty
+    gpu_count: Annotated[int, AfterValidator(_gpu_count)]
+
+
+class Model(Spec):
+    """The name that clients ask for, and where the weights are."""
+
+    name: ModelName
+    bucket: str = ""
+    path: str = ""
+
+
+CapacityClass = Literal["CAPACITY_CLASS_RESERVED", "CAPACITY_CLASS_ON_DEMAND"]
+
+
+class Autoscaling(Spec):
+    """How many replicas there may be."""
+
+    min: Annotated[int, Field(ge=1)]
+    max: Annotated[int, Field(ge=1)]
+    priority: Annotated[int, Field(ge=0, le=1000)] = 0
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    capacity_classes: Many[CapacityClass] = ()
+
+    @field_validator("max")
+    @classmethod
+    def _max_not_below_min(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("min", value):
+            raise ValueError("must be at least min")
+        return value
+
+
+class Traffic(Spec):
+    """The weight among the gateway's deployments of the same model."""
+
+    weight: Annotated[int, Field(ge=0, le=1000)] = 0
+
+
+class Deployment(Spec):
+    """A deployment as defined; in files, `gateway_ids` may hold names until they are resolved."""
+
+    id: Identifier
+    name: HostLabel
+    organization_id: NonEmpty
+    gateway_ids: Annotated[Many[NonEmpty], Field(min_length=1)]
+    model: Model
+    traffic: Traffic = Traffic()
+    disabled: bool = False
+    backend: Annotated[Backend, Field(discriminator="kind")] | None = None
+    runtime: Runtime | None = None
+    resources: Resources | None = None
+    autoscaling: Autoscaling | None = None
+
+
+_CHOICES: tuple[Choice, ...] = (("backend", ("staticBackend", "dnsBackend"), False),)
+_NEEDED_WITHOUT_BACKEND = ("runtime", "resources", "autoscaling", "model.bucket", "model.path")
+
+
+def parse_deployment(document: Any) -> Deployment | list[FieldError]:
+    """Give the deployment that a flat document defines, or every rule that it breaks."""
+    parsed = parse(Deployment, document, _CHOICES)
+    missing = _missing_without_backend(document) if isinstance(document, Mapping) else []
+    match parsed:
+        case Deployment():
+            return missing or parsed
+        case errors:
+            return errors + missing
+
+
+def _missing_without_backend(document: Mapping[str, Any]) -> list[FieldError]:
+    if any(document.get(key) is not None for key in ("staticBackend", "dnsBackend")):
+        return []
+    model = document.get("model")
+    inner = {f"model.{key}": value for key, value in model.items()} if isinstance(model, Mapping) else {}
+    flat = {**document, **inner}
+    return [
+        FieldError(path, "is required without staticBackend or dnsBackend")
+        for path in _NEEDED_WITHOUT_BACKEND
+        if not flat.get(path)
+    ]

@@ -1,0 +1,116 @@
+"""A gateway: one way to authenticate, one routing strategy, a zone and DNS names.
+
+Source of every rule: spec/inference-api.md, "Gateway".
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from igw_model.document import Choice, FieldError, Many, Spec, parse
+from igw_model.text import HeaderName, HostName, Identifier, Network, NonEmpty
+
+API_TYPES = {0: "API_TYPE_UNSPECIFIED", 1: "API_TYPE_OPENAI"}
+
+
+class CoreWeaveAuth(Spec):
+    """Tokens are CoreWeave API access tokens."""
+
+    kind: Literal["coreWeaveAuth"]
+
+
+class WeightsAndBiasesAuth(Spec):
+    """Tokens are W&B API keys."""
+
+    kind: Literal["weightsAndBiasesAuth"]
+    api_key: SecretStr | None = None
+    server_url: NonEmpty | None = None
+    enable_usage_reports: bool = False
+    enable_rate_limiting: bool = False
+
+    @model_validator(mode="after")
+    def _key_needs_server(self) -> "WeightsAndBiasesAuth":
+        if self.api_key is not None and self.server_url is None:
+            raise ValueError("an apiKey needs a serverUrl")
+        return self
+
+
+def _api_type(value: Any) -> Any:
+    return API_TYPES.get(value, value) if isinstance(value, int) else value
+
+
+def _openai_only(value: str) -> str:
+    if value != "API_TYPE_OPENAI":
+        raise ValueError("must be API_TYPE_OPENAI")
+    return value
+
+
+class BodyBasedRouting(Spec):
+    """The model's name is the `model` field of the JSON body."""
+
+    kind: Literal["bodyBasedRouting"]
+    api_type: Annotated[str, AfterValidator(_openai_only)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _enum_number(cls, data: Any) -> Any:
+        """Protobuf JSON takes an enum's number as well as its name."""
+        return {key: _api_type(value) if key == "apiType" else value for key, value in data.items()}
+
+
+class HeaderBasedRouting(Spec):
+    """The model's name is the value of a header."""
+
+    kind: Literal["headerBasedRouting"]
+    header_name: HeaderName
+
+
+class PathBasedRouting(Spec):
+    """The model's name is the first segment of the path, percent-encoded."""
+
+    kind: Literal["pathBasedRouting"]
+
+
+Auth = CoreWeaveAuth | WeightsAndBiasesAuth
+Routing = BodyBasedRouting | HeaderBasedRouting | PathBasedRouting
+
+
+class EndpointConfiguration(Spec):
+    """Further names under which a gateway is reached, and from where."""
+
+    additional_dns: Many[HostName] = ()
+    allowed_source_ip_ranges: Many[Network] = ()
+
+
+def _one_zone(zones: tuple[str, ...]) -> tuple[str, ...]:
+    if len(zones) != 1:
+        raise ValueError("must have exactly one zone")
+    return zones
+
+
+class Gateway(Spec):
+    """A gateway as defined; `organization_id` is whose tokens may pass."""
+
+    id: Identifier
+    name: NonEmpty
+    zones: Annotated[Many[NonEmpty], AfterValidator(_one_zone)]
+    organization_id: NonEmpty
+    auth: Annotated[Auth, Field(discriminator="kind")]
+    routing: Annotated[Routing, Field(discriminator="kind")]
+    endpoint_configuration: EndpointConfiguration = EndpointConfiguration()
+
+    @property
+    def zone(self) -> str:
+        """Give the zone as written; zones are compared without regard to case."""
+        return self.zones[0]
+
+
+_CHOICES: tuple[Choice, ...] = (
+    ("auth", ("coreWeaveAuth", "weightsAndBiasesAuth"), True),
+    ("routing", ("bodyBasedRouting", "headerBasedRouting", "pathBasedRouting"), True),
+)
+
+
+def parse_gateway(document: Any) -> Gateway | list[FieldError]:
+    """Give the gateway that a flat document defines, or every rule that it breaks."""
+    return parse(Gateway, document, _CHOICES)

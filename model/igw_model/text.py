@@ -1,0 +1,94 @@
+"""Rules of single strings: host names, header names, addresses, identifiers.
+
+Each takes the text as written and gives it back, or raises ValueError with a reason for people.
+"""
+
+import ipaddress
+import re
+import uuid
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_RESERVED_HEADER = re.compile(r"x[-_](igw|envoy)[-_].*|authorization|cookie|proxy-authorization", re.IGNORECASE)
+
+
+def normal_host(name: str) -> str:
+    """Give the one spelling of a host name: lower case, no port, no trailing dot (RFC 9110, section 4.2.3)."""
+    host = name.lower()
+    head, colon, port = host.rpartition(":")
+    if colon and port.isdigit() and not head.endswith(":"):
+        host = head
+    return host.removesuffix(".")
+
+
+def _host_name(text: str) -> str:
+    labels = text.removesuffix(".").split(".")
+    if len(text) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError("must be a DNS name, without scheme, port or wildcard")
+    return text
+
+
+def _host_label(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
+        raise ValueError("must be one host-name label: lower-case letters, digits and '-', at most 63 characters")
+    return text
+
+
+def _header_name(text: str) -> str:
+    if not 1 <= len(text) <= 100:
+        raise ValueError("must have 1 to 100 characters")
+    if not _TOKEN.fullmatch(text):
+        raise ValueError("must be a legal HTTP field name")
+    if _RESERVED_HEADER.fullmatch(text):
+        raise ValueError("is reserved: choose a header that clients may set")
+    return text
+
+
+def _model_name(text: str) -> str:
+    if not 4 <= len(text) <= 63:
+        raise ValueError("must have 4 to 63 characters")
+    if not text.isprintable() or re.search(r"\s", text):
+        raise ValueError("must not contain spaces or control characters")
+    return text
+
+
+def _ip_address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("must be an IP address; for a host name use dnsBackend") from None
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"must be a CIDR range such as 10.0.0.0/8: {error}") from None
+
+
+def _identifier(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise ValueError("must be a UUID") from None
+
+
+def _url_path(text: str) -> str:
+    if not re.fullmatch(r"/[!-~]*", text):
+        raise ValueError("must be a URL path that begins with '/'")
+    return text
+
+
+HostName = Annotated[str, AfterValidator(_host_name)]
+HostLabel = Annotated[str, AfterValidator(_host_label)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+ModelName = Annotated[str, AfterValidator(_model_name)]
+IpAddress = Annotated[str, AfterValidator(_ip_address)]
+Network = Annotated[str, AfterValidator(_network)]
+Identifier = Annotated[str, AfterValidator(_identifier)]
+UrlPath = Annotated[str, AfterValidator(_url_path)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+NonEmpty = Annotated[str, Field(min_length=1, max_length=255)]

@@ -1,0 +1,171 @@
+"""Definition files in, consistent definitions or all of their errors out.
+
+A file holds YAML or JSON documents `{kind: Gateway|Deployment, spec: {…}}`; a folder stands for the
+`.yaml`, `.yml` and `.json` files directly in it. Nothing is watched here.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from igw_model.definitions import Definitions, combine, derived_id
+from igw_model.deployment import Deployment, parse_deployment
+from igw_model.document import FieldError
+from igw_model.gateway import Gateway, parse_gateway
+
+SUFFIXES = (".yaml", ".yml", ".json")
+MAX_FILE_BYTES = 16 * 1024 * 1024
+
+
+class DefinitionError(NamedTuple):
+    """A rule that a definition breaks, and where: file, document (from 1; 0 for the whole file), field path."""
+
+    file: str
+    document: int
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}, document {self.document}" if self.document else self.file
+        return f"{place}: {self.path}: {self.reason}" if self.path else f"{place}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the files say: consistent definitions, or every error in them."""
+
+    definitions: Definitions
+    errors: tuple[DefinitionError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    file: str
+    number: int
+    content: Any
+
+
+def load(paths: Sequence[Path], organization: str | None = None) -> Loaded:
+    """Read definition files; `organization` is for gateways and deployments that name none."""
+    errors: list[DefinitionError] = []
+    documents: list[_Document] = []
+    for path in _files(paths, errors):
+        documents += _documents(path, errors)
+    origins: dict[int, _Document] = {}
+    gateways: list[Gateway] = []
+    deployments: list[Deployment] = []
+    for document in documents:
+        match _parse(document.content, organization):
+            case Gateway() as gateway:
+                gateways.append(gateway)
+                origins[id(gateway)] = document
+            case Deployment() as deployment:
+                deployments.append(deployment)
+                origins[id(deployment)] = document
+            case field_errors:
+                errors += (DefinitionError(document.file, document.number, *_split(e)) for e in field_errors)
+    if errors:
+        return Loaded(Definitions(), tuple(errors))
+    match combine(gateways, deployments):
+        case Definitions() as definitions:
+            return Loaded(definitions)
+        case violations:
+            places = ((origins[id(value)], error) for value, error in violations)
+            return Loaded(
+                Definitions(), tuple(DefinitionError(d.file, d.number, e.path, e.reason) for d, e in places)
+            )
+
+
+def _split(error: FieldError) -> tuple[str, str]:
+    return error.path, error.reason
+
+
+def _files(paths: Iterable[Path], errors: list[DefinitionError]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())
+            if not found:
+                errors.append(DefinitionError(str(path), 0, "", f"no {', '.join(SUFFIXES)} file in this folder"))
+            yield from found
+        elif path.is_file():
+            yield path
+        else:
+            errors.append(DefinitionError(str(path), 0, "", "no such file or folder"))
+
+
+def _documents(path: Path, errors: list[DefinitionError]) -> list[_Document]:
+    try:
+        contents = list(_read(path))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        errors.append(DefinitionError(str(path), 0, "", " ".join(f"cannot be read: {error}".split())))
+        return []
+    documents = [_Document(str(path), number, content) for number, content in enumerate(contents, 1)]
+    return [document for document in documents if document.content is not None]
+
+
+def _read(path: Path) -> Iterator[Any]:
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"larger than {MAX_FILE_BYTES} bytes")
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        content = json.loads(text, object_pairs_hook=_unique_pairs)
+        yield from content if isinstance(content, list) else [content]
+    else:
+        yield from yaml.load_all(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a subclass of SafeLoader
+
+
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is written twice")
+    return document
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML that refuses a key written twice; PyYAML by itself keeps the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        repeated = next((key for key in keys if keys.count(key) > 1), None)
+        if repeated is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"key {repeated!r} is written twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _parse(content: Any, organization: str | None) -> Gateway | Deployment | list[FieldError]:
+    if not isinstance(content, Mapping) or not isinstance(content.get("spec"), Mapping):
+        return [FieldError("", "must be an object {kind: Gateway|Deployment, spec: {…}}")]
+    unknown = [FieldError(str(key), "unknown field") for key in content if key not in {"kind", "spec"}]
+    match content.get("kind"):
+        case "Gateway":
+            parsed: Gateway | Deployment | list[FieldError] = parse_gateway(
+                _completed("gateway", content["spec"], organization)
+            )
+        case "Deployment":
+            parsed = parse_deployment(_completed("deployment", content["spec"], organization))
+        case _:
+            return [FieldError("kind", "must be Gateway or Deployment"), *unknown]
+    if isinstance(parsed, list):
+        return [_explained(error) for error in parsed] + unknown
+    return unknown or parsed
+
+
+def _completed(kind: str, spec: Mapping[str, Any], organization: str | None) -> dict[str, Any]:
+    """Fill in what a file may leave out: the organisation, and an id that is always the same."""
+    completed = dict(spec)
+    if completed.get("organizationId") is None and organization:
+        completed["organizationId"] = organization
+    if completed.get("id") is None:
+        completed["id"] = derived_id(kind, str(completed.get("organizationId")), str(completed.get("name")))
+    return completed
+
+
+def _explained(error: FieldError) -> FieldError:
+    if error == FieldError("organizationId", "is required"):
+        return FieldError(error.path, "is required: set it here or with IGW_ORGANIZATION_ID")
+    return error

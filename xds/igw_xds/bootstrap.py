@@ -1,0 +1,131 @@
+"""Envoy's bootstrap: who it is, and where its configuration comes from; or all of it at once, without xDS."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import base_pb2, config_source_pb2, grpc_service_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.listener.v3 import listener_pb2
+from envoy.config.route.v3 import route_pb2, scoped_route_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from envoy.extensions.resource_monitors.downstream_connections.v3 import downstream_connections_pb2
+from google.protobuf.json_format import MessageToJson
+
+from igw_xds import names
+from igw_xds.resources.clusters import http2, service_cluster
+from igw_xds.resources.messages import ads, packed, socket_address
+from igw_xds.settings import HostPort
+from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot
+
+MAX_CLIENT_CONNECTIONS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An Envoy of ours: its id, its zone, its admin address and its control plane."""
+
+    id: str
+    zone: str
+    admin: HostPort
+    xds: HostPort
+
+
+def bootstrap(node: Node) -> dict[str, Any]:
+    """Give the bootstrap of an Envoy that gets everything over delta ADS, as JSON."""
+    message = bootstrap_pb2.Bootstrap(
+        node=base_pb2.Node(id=node.id, cluster="igw", locality=base_pb2.Locality(zone=node.zone)),
+        dynamic_resources=bootstrap_pb2.Bootstrap.DynamicResources(
+            ads_config=_delta(), cds_config=ads(), lds_config=ads()
+        ),
+        static_resources=bootstrap_pb2.Bootstrap.StaticResources(clusters=[_xds_cluster(node.xds)]),
+        admin=bootstrap_pb2.Admin(address=socket_address(node.admin)),
+    )
+    _bound_connections(message)
+    return _document(message)
+
+
+def static_bootstrap(snapshot: Snapshot, admin: HostPort) -> dict[str, Any]:
+    """Give one self-contained configuration of the same resources, to paste into an Envoy or to validate."""
+    endpoints = {r.name: _unpacked(r.body, endpoint_pb2.ClusterLoadAssignment()) for r in _of(snapshot, ENDPOINTS)}
+    clusters = [_static(_unpacked(r.body, cluster_pb2.Cluster()), endpoints) for r in _of(snapshot, CLUSTER)]
+    # Envoy refuses a list of no scopes; with no gateway there is nothing to listen for.
+    found = _of(snapshot, LISTENER) if snapshot.of(SCOPE) else ()
+    listeners = [_unpacked(r.body, listener_pb2.Listener()) for r in found]
+    for listener in listeners:
+        _inline_routes(listener, snapshot)
+    message = bootstrap_pb2.Bootstrap(
+        static_resources=bootstrap_pb2.Bootstrap.StaticResources(clusters=clusters, listeners=listeners),
+        admin=bootstrap_pb2.Admin(address=socket_address(admin)),
+    )
+    _bound_connections(message)
+    return _document(message)
+
+
+def _delta() -> config_source_pb2.ApiConfigSource:
+    service = grpc_service_pb2.GrpcService(
+        envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(
+            cluster_name=names.XDS_CLUSTER,
+        )
+    )
+    return config_source_pb2.ApiConfigSource(
+        api_type=config_source_pb2.ApiConfigSource.DELTA_GRPC,
+        transport_api_version=config_source_pb2.V3,
+        set_node_on_first_message_only=True,
+        grpc_services=[service],
+    )
+
+
+def _xds_cluster(at: HostPort) -> cluster_pb2.Cluster:
+    """Notice a dead control plane: HTTP/2 pings, because an idle stream says nothing."""
+    return service_cluster(names.XDS_CLUSTER, at, http2(ping_seconds=15))
+
+
+def _bound_connections(message: bootstrap_pb2.Bootstrap) -> None:
+    limit = downstream_connections_pb2.DownstreamConnectionsConfig(
+        max_active_downstream_connections=MAX_CLIENT_CONNECTIONS
+    )
+    message.overload_manager.resource_monitors.add(
+        name="envoy.resource_monitors.global_downstream_max_connections", typed_config=packed(limit)
+    )
+
+
+def _of(snapshot: Snapshot, type_url: str) -> Iterable[Any]:
+    return snapshot.of(type_url).values()
+
+
+def _unpacked(body: Any, message: Any) -> Any:
+    body.Unpack(message)
+    return message
+
+
+def _static(cluster: cluster_pb2.Cluster, endpoints: dict[str, Any]) -> cluster_pb2.Cluster:
+    if cluster.WhichOneof("cluster_discovery_type") == "type" and cluster.type == cluster_pb2.Cluster.EDS:
+        cluster.type = cluster_pb2.Cluster.STATIC
+        cluster.ClearField("eds_cluster_config")
+        cluster.load_assignment.CopyFrom(endpoints[cluster.name])
+    return cluster
+
+
+def _inline_routes(listener: listener_pb2.Listener, snapshot: Snapshot) -> None:
+    routes = {r.name: _unpacked(r.body, route_pb2.RouteConfiguration()) for r in _of(snapshot, ROUTES)}
+    [manager_filter] = listener.filter_chains[0].filters
+    manager = _unpacked(manager_filter.typed_config, hcm_pb2.HttpConnectionManager())
+    scoped = manager.scoped_routes
+    scoped.ClearField("scoped_rds")
+    scoped.ClearField("rds_config_source")
+    scoped.scoped_route_configurations_list.SetInParent()
+    for found in _of(snapshot, SCOPE):
+        scope = _unpacked(found.body, scoped_route_pb2.ScopedRouteConfiguration())
+        scope.route_configuration.CopyFrom(routes[scope.route_configuration_name])
+        scope.ClearField("route_configuration_name")
+        scoped.scoped_route_configurations_list.scoped_route_configurations.append(scope)
+    manager_filter.typed_config.CopyFrom(packed(manager))
+
+
+def _document(message: Any) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(MessageToJson(message, preserving_proto_field_name=True))
+    return document

@@ -1,0 +1,31 @@
+"""Names of Envoy resources, made from ids in this one place."""
+
+import hashlib
+from collections.abc import Iterable
+
+LISTENER = "ingress"
+EXTAUTH_CLUSTER = "igw-extauth"
+EXTPROC_CLUSTER = "igw-extproc"
+XDS_CLUSTER = "igw-xds"
+
+
+def deployment_cluster(deployment_id: str) -> str:
+    """Give the cluster of a deployment, and of its endpoints."""
+    return f"deployment/{deployment_id}"
+
+
+def split_cluster(deployment_ids: Iterable[str]) -> str:
+    """Give the cluster that prefers the first deployment and falls back on the others, in order."""
+    first, *others = deployment_ids
+    digest = hashlib.sha256("\n".join(others).encode()).hexdigest()[:12]
+    return f"split/{first}/{digest}"
+
+
+def routes(gateway_id: str) -> str:
+    """Give the route configuration of a gateway."""
+    return f"gateway/{gateway_id}"
+
+
+def scope(host: str) -> str:
+    """Give the scope that leads a host name to its gateway's routes."""
+    return f"host/{host}"

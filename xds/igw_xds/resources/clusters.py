@@ -1,0 +1,203 @@
+"""Clusters: one for each deployment, one for each order of falling back, and our two services.
+
+Weights are not here: changing a split touches routes alone.
+"""
+
+import ipaddress
+from typing import assert_never
+
+from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
+from envoy.config.core.v3 import address_pb2, health_check_pb2, protocol_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from envoy.type.v3 import percent_pb2
+from google.protobuf import any_pb2, wrappers_pb2
+
+from igw_model.deployment import DnsBackend, StaticBackend
+from igw_xds import names
+from igw_xds.plan import Plan, PlannedDeployment, PlannedModel
+from igw_xds.resources.messages import ads, packed, seconds
+from igw_xds.resources.endpoints import load_assignment
+from igw_xds.settings import AuthTransport, DataPlane, HostPort
+
+# Model servers close idle connections early (uvicorn, under vLLM: 5 s). Envoy must close first, or it sends a
+# request into a closing connection and may not repeat it.
+MODEL_SERVER_IDLE_SECONDS = 4
+SERVICE_IDLE_SECONDS = 30
+UNLIMITED = wrappers_pb2.UInt32Value(value=1_000_000)
+
+
+def clusters(plan: Plan, data_plane: DataPlane) -> list[cluster_pb2.Cluster]:
+    """Give every cluster of the plan."""
+    return [
+        *service_clusters(data_plane),
+        *(deployment_cluster(deployment) for deployment in plan.deployments),
+        *split_clusters(plan),
+    ]
+
+
+def deployment_cluster(deployment: PlannedDeployment) -> cluster_pb2.Cluster:
+    """Give the cluster of one deployment's replicas: least request, health checks, outlier detection."""
+    cluster = cluster_pb2.Cluster(
+        name=names.deployment_cluster(deployment.id),
+        connect_timeout=seconds(2),
+        lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
+        common_lb_config=_no_panic(),
+        circuit_breakers=_unlimited(),
+        outlier_detection=_outlier_detection(),
+        # Without this an endpoint that we remove stays until its health check fails.
+        ignore_health_on_host_removal=True,
+        typed_extension_protocol_options=_http1(MODEL_SERVER_IDLE_SECONDS),
+    )
+    match deployment.backend:
+        case StaticBackend(health_check=check):
+            _over_eds(cluster)
+            cluster.health_checks.append(_health_check(check.path))
+        case DnsBackend(hostname=hostname, port=port, health_check=check):
+            _over_dns(cluster, HostPort(hostname, port))
+            cluster.health_checks.append(_health_check(check.path))
+        case None:
+            _over_eds(cluster)
+        case other:
+            assert_never(other)
+    return cluster
+
+
+def split_clusters(plan: Plan) -> list[cluster_pb2.Cluster]:
+    """Give, for each share of a split, the cluster that falls back on the other shares when it is not ready."""
+    orders = {order for g in plan.gateways for model in g.models for order in fallback_orders(model)}
+    return [_aggregate(order) for order in sorted(orders)]
+
+
+def fallback_orders(model: PlannedModel) -> list[tuple[str, ...]]:
+    """Give for each share the deployments to try: its own first, then the others in turn; none for a lone one."""
+    ids = tuple(share.deployment_id for share in model.shares)
+    return [ids[i:] + ids[:i] for i in range(len(ids))] if len(ids) > 1 else []
+
+
+def service_clusters(data_plane: DataPlane) -> list[cluster_pb2.Cluster]:
+    """Give the clusters of extauth and extproc."""
+    over_http = data_plane.auth_transport is AuthTransport.HTTP
+    return [
+        service_cluster(names.EXTAUTH_CLUSTER, data_plane.extauth, None if over_http else http2()),
+        service_cluster(names.EXTPROC_CLUSTER, data_plane.extproc, http2()),
+    ]
+
+
+def http2(*, ping_seconds: int | None = None) -> protocol_pb2.Http2ProtocolOptions:
+    """Give HTTP/2 options, with pings where an idle connection must be known to be alive."""
+    if ping_seconds is None:
+        return protocol_pb2.Http2ProtocolOptions()
+    keepalive = protocol_pb2.KeepaliveSettings(interval=seconds(ping_seconds), timeout=seconds(5))
+    return protocol_pb2.Http2ProtocolOptions(connection_keepalive=keepalive)
+
+
+def service_cluster(
+    name: str, at: HostPort, http2_options: protocol_pb2.Http2ProtocolOptions | None
+) -> cluster_pb2.Cluster:
+    """Give the cluster of one of our own services: HTTP/2 with options, HTTP/1.1 without."""
+    cluster = cluster_pb2.Cluster(
+        name=name,
+        connect_timeout=seconds(1),
+        lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
+        common_lb_config=_no_panic(),
+        circuit_breakers=_unlimited(),
+        typed_extension_protocol_options=_http1(SERVICE_IDLE_SECONDS) if http2_options is None else _http2(http2_options),
+    )
+    _over_dns(cluster, at)
+    return cluster
+
+
+def _over_eds(cluster: cluster_pb2.Cluster) -> None:
+    cluster.type = cluster_pb2.Cluster.EDS
+    cluster.eds_cluster_config.eds_config.CopyFrom(ads())
+
+
+def _over_dns(cluster: cluster_pb2.Cluster, at: HostPort) -> None:
+    cluster.type = cluster_pb2.Cluster.STATIC if _is_address(at.host) else cluster_pb2.Cluster.STRICT_DNS
+    if cluster.type == cluster_pb2.Cluster.STRICT_DNS:
+        cluster.dns_lookup_family = cluster_pb2.Cluster.V4_PREFERRED
+    cluster.load_assignment.CopyFrom(load_assignment(cluster.name, [at]))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _aggregate(order: tuple[str, ...]) -> cluster_pb2.Cluster:
+    members = [names.deployment_cluster(deployment_id) for deployment_id in order]
+    return cluster_pb2.Cluster(
+        name=names.split_cluster(order),
+        connect_timeout=seconds(2),
+        lb_policy=cluster_pb2.Cluster.CLUSTER_PROVIDED,
+        common_lb_config=_no_panic(),
+        circuit_breakers=_unlimited(),
+        cluster_type=cluster_pb2.Cluster.CustomClusterType(
+            name="envoy.clusters.aggregate", typed_config=packed(aggregate_pb2.ClusterConfig(clusters=members))
+        ),
+    )
+
+
+def _no_panic() -> cluster_pb2.Cluster.CommonLbConfig:
+    """Never send to unhealthy replicas: with none ready the answer is 503, or the other deployments."""
+    return cluster_pb2.Cluster.CommonLbConfig(healthy_panic_threshold=percent_pb2.Percent(value=0))
+
+
+def _unlimited() -> circuit_breaker_pb2.CircuitBreakers:
+    """Envoy's defaults (1,024 requests, 3 retries) are too few for long streams; limits are for later."""
+    return circuit_breaker_pb2.CircuitBreakers(
+        thresholds=[
+            circuit_breaker_pb2.CircuitBreakers.Thresholds(
+                max_connections=UNLIMITED,
+                max_pending_requests=UNLIMITED,
+                max_requests=UNLIMITED,
+                max_retries=UNLIMITED,
+            )
+        ]
+    )
+
+
+def _outlier_detection() -> outlier_detection_pb2.OutlierDetection:
+    """Take a replica out after five errors in a row, but never more than half of them."""
+    return outlier_detection_pb2.OutlierDetection(
+        consecutive_5xx=wrappers_pb2.UInt32Value(value=5),
+        interval=seconds(5),
+        base_ejection_time=seconds(10),
+        max_ejection_percent=wrappers_pb2.UInt32Value(value=50),
+    )
+
+
+def _health_check(path: str) -> health_check_pb2.HealthCheck:
+    return health_check_pb2.HealthCheck(
+        timeout=seconds(2),
+        interval=seconds(2),
+        no_traffic_interval=seconds(2),
+        interval_jitter=seconds(0.2),
+        unhealthy_threshold=wrappers_pb2.UInt32Value(value=2),
+        healthy_threshold=wrappers_pb2.UInt32Value(value=1),
+        http_health_check=health_check_pb2.HealthCheck.HttpHealthCheck(path=path),
+    )
+
+
+def _http1(idle_seconds: int) -> dict[str, any_pb2.Any]:
+    options = http_protocol_options_pb2.HttpProtocolOptions
+    explicit = options.ExplicitHttpConfig(http_protocol_options=protocol_pb2.Http1ProtocolOptions())
+    return _protocol(options(explicit_http_config=explicit), idle_seconds)
+
+
+def _http2(http2_options: protocol_pb2.Http2ProtocolOptions) -> dict[str, any_pb2.Any]:
+    options = http_protocol_options_pb2.HttpProtocolOptions
+    explicit = options.ExplicitHttpConfig(http2_protocol_options=http2_options)
+    return _protocol(options(explicit_http_config=explicit), SERVICE_IDLE_SECONDS)
+
+
+def _protocol(
+    options: http_protocol_options_pb2.HttpProtocolOptions, idle_seconds: int
+) -> dict[str, any_pb2.Any]:
+    options.common_http_protocol_options.idle_timeout.CopyFrom(seconds(idle_seconds))
+    return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(options)}

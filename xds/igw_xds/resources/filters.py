@@ -1,0 +1,208 @@
+"""The HTTP filters of the shared listener, in order, and what a gateway or route says to each.
+
+Every filter is on in the chain and each gateway's routes configure or switch off those that they need:
+a filter that is `disabled` in the chain stays off for a host name whose spelling was put right on the way
+(envoy-notes, "Routing"), and authentication must never depend on being switched on.
+"""
+
+from collections.abc import Iterable
+
+from envoy.config.core.v3 import base_pb2, grpc_service_pb2, http_uri_pb2
+from envoy.config.rbac.v3 import rbac_pb2 as rules_pb2
+from envoy.config.route.v3 import route_components_pb2
+from envoy.extensions.common.matching.v3 import extension_matcher_pb2
+from envoy.extensions.filters.common.matcher.action.v3 import skip_action_pb2
+from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
+from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
+from envoy.extensions.filters.http.ext_proc.v3 import ext_proc_pb2, processing_mode_pb2
+from envoy.extensions.filters.http.lua.v3 import lua_pb2
+from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from envoy.type.matcher.v3 import http_inputs_pb2, regex_pb2, string_pb2
+from envoy.type.v3 import http_status_pb2
+from google.protobuf import any_pb2, wrappers_pb2
+from google.protobuf.message import Message
+from xds.core.v3 import extension_pb2
+from xds.type.matcher.v3 import matcher_pb2
+from xds.type.matcher.v3 import regex_pb2 as xds_regex_pb2
+from xds.type.matcher.v3 import string_pb2 as xds_string_pb2
+
+from igw_model import headers
+from igw_model.policy import Policy, policy_extensions, policy_path
+from igw_xds import names
+from igw_xds.resources.messages import packed, seconds
+from igw_xds.settings import AuthTransport, DataPlane
+
+HOST = "igw.host"
+RBAC = "envoy.filters.http.rbac"
+EXT_AUTHZ = "envoy.filters.http.ext_authz"
+EXT_PROC = "envoy.filters.http.ext_proc"
+BUFFER = "envoy.filters.http.buffer"
+
+# A check may wait for the identity authority (5 s); a body of the largest size is parsed well within this.
+AUTH_TIMEOUT_SECONDS = 10
+EXT_PROC_TIMEOUT_SECONDS = 5
+UNKNOWN_GATEWAY_PATH = "/unknown"
+
+_LOWER_CASE_HOST = """\
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  headers:replace(":authority", string.lower(headers:get(":authority")))
+  handle:clearRouteCache()
+end
+"""
+
+
+def http_filters(data_plane: DataPlane) -> list[hcm_pb2.HttpFilter]:
+    """Give the chain: host spelling, addresses, authentication, the body's model, size, router."""
+    return [
+        _filter(HOST, _host_spelling()),
+        _filter(RBAC, rbac_pb2.RBAC()),
+        _filter(EXT_AUTHZ, _ext_authz(data_plane)),
+        _filter(EXT_PROC, _ext_proc()),
+        _filter(BUFFER, buffer_pb2.Buffer(max_request_bytes=wrappers_pb2.UInt32Value(value=data_plane.max_body_bytes))),
+        _filter("envoy.filters.http.router", router_pb2.Router()),
+    ]
+
+
+def per_gateway(
+    policy: Policy, source_ranges: Iterable[str], data_plane: DataPlane, *, reads_body: bool
+) -> dict[str, any_pb2.Any]:
+    """Give what one gateway's routes say to the filters."""
+    configs = {EXT_AUTHZ: packed(_check_settings(policy, data_plane))}
+    if not reads_body:
+        configs[EXT_PROC] = packed(body_not_read())
+    if ranges := list(source_ranges):
+        configs[RBAC] = packed(rbac_pb2.RBACPerRoute(rbac=rbac_pb2.RBAC(rules=_only_from(ranges))))
+    return configs
+
+
+def body_not_read() -> ext_proc_pb2.ExtProcPerRoute:
+    """Leave a gateway's or a route's requests without ext_proc."""
+    return ext_proc_pb2.ExtProcPerRoute(disabled=True)
+
+
+def _filter(name: str, config: Message) -> hcm_pb2.HttpFilter:
+    return hcm_pb2.HttpFilter(name=name, typed_config=packed(config))
+
+
+def _host_spelling() -> extension_matcher_pb2.ExtensionWithMatcher:
+    """Lower the case of the host name; skipped for requests that need nothing, which are nearly all."""
+    lua = lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=_LOWER_CASE_HOST))
+    is_lower = xds_string_pb2.StringMatcher(
+        safe_regex=xds_regex_pb2.RegexMatcher(google_re2=xds_regex_pb2.RegexMatcher.GoogleRE2(), regex="[^A-Z]*")
+    )
+    host = http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=":authority")
+    matchers = matcher_pb2.Matcher.MatcherList
+    predicate = matchers.Predicate(
+        single_predicate=matchers.Predicate.SinglePredicate(
+            input=extension_pb2.TypedExtensionConfig(name="host", typed_config=packed(host)), value_match=is_lower
+        )
+    )
+    skip = extension_pb2.TypedExtensionConfig(name="skip", typed_config=packed(skip_action_pb2.SkipFilter()))
+    matcher = matcher_pb2.Matcher(
+        matcher_list=matchers(
+            matchers=[matchers.FieldMatcher(predicate=predicate, on_match=matcher_pb2.Matcher.OnMatch(action=skip))]
+        )
+    )
+    wrapped = extension_matcher_pb2.ExtensionWithMatcher(xds_matcher=matcher)
+    wrapped.extension_config.name = "envoy.filters.http.lua"
+    wrapped.extension_config.typed_config.CopyFrom(packed(lua))
+    return wrapped
+
+
+def _ext_authz(data_plane: DataPlane) -> ext_authz_pb2.ExtAuthz:
+    """Ask extauth, closed on failure; without a gateway's settings it is asked about none and denies."""
+    config = ext_authz_pb2.ExtAuthz(
+        transport_api_version="V3",
+        status_on_error=http_status_pb2.HttpStatus(code=http_status_pb2.ServiceUnavailable),
+        validate_mutations=True,
+        stat_prefix="igw",
+    )
+    match data_plane.auth_transport:
+        case AuthTransport.HTTP:
+            config.http_service.CopyFrom(_http_service(UNKNOWN_GATEWAY_PATH))
+        case AuthTransport.GRPC:
+            config.grpc_service.CopyFrom(_grpc_service(names.EXTAUTH_CLUSTER, AUTH_TIMEOUT_SECONDS))
+            config.allowed_headers.patterns.append(_exactly("authorization"))
+    return config
+
+
+def _check_settings(policy: Policy, data_plane: DataPlane) -> ext_authz_pb2.ExtAuthzPerRoute:
+    match data_plane.auth_transport:
+        case AuthTransport.HTTP:
+            settings = ext_authz_pb2.CheckSettings(http_service=_http_service(policy_path(policy)))
+        case AuthTransport.GRPC:
+            settings = ext_authz_pb2.CheckSettings(context_extensions=policy_extensions(policy))
+    return ext_authz_pb2.ExtAuthzPerRoute(check_settings=settings)
+
+
+def _http_service(path_prefix: str) -> ext_authz_pb2.HttpService:
+    upstream = [headers.PRINCIPAL, headers.ORGANIZATION]
+    client = ["content-type", "retry-after", "www-authenticate"]
+    service = ext_authz_pb2.HttpService(
+        server_uri=http_uri_pb2.HttpUri(
+            uri=f"http://{names.EXTAUTH_CLUSTER}",
+            cluster=names.EXTAUTH_CLUSTER,
+            timeout=seconds(AUTH_TIMEOUT_SECONDS),
+        ),
+        path_prefix=path_prefix,
+        retry_policy=base_pb2.RetryPolicy(
+            retry_on="connect-failure,refused-stream,reset-before-request",
+            num_retries=wrappers_pb2.UInt32Value(value=1),
+        ),
+    )
+    service.authorization_response.allowed_upstream_headers.patterns.extend(map(_exactly, upstream))
+    service.authorization_response.allowed_client_headers.patterns.extend(map(_exactly, client))
+    return service
+
+
+def _ext_proc() -> ext_proc_pb2.ExternalProcessor:
+    """Send the headers and then the whole body; the headers must wait, or the route is picked without it."""
+    mode = processing_mode_pb2.ProcessingMode
+    return ext_proc_pb2.ExternalProcessor(
+        grpc_service=_grpc_service(names.EXTPROC_CLUSTER, None),
+        processing_mode=mode(
+            request_header_mode=mode.SEND,
+            request_body_mode=mode.BUFFERED,
+            request_trailer_mode=mode.SKIP,
+            response_header_mode=mode.SKIP,
+            response_body_mode=mode.NONE,
+            response_trailer_mode=mode.SKIP,
+        ),
+        message_timeout=seconds(EXT_PROC_TIMEOUT_SECONDS),
+        status_on_error=http_status_pb2.HttpStatus(code=http_status_pb2.ServiceUnavailable),
+        stat_prefix="igw",
+        forward_rules=ext_proc_pb2.HeaderForwardingRules(
+            allowed_headers=string_pb2.ListStringMatcher(
+                patterns=[_exactly("content-type"), _exactly("content-encoding")]
+            )
+        ),
+    )
+
+
+def _grpc_service(cluster: str, timeout_seconds: float | None) -> grpc_service_pb2.GrpcService:
+    service = grpc_service_pb2.GrpcService(
+        envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=cluster)
+    )
+    if timeout_seconds is not None:
+        service.timeout.CopyFrom(seconds(timeout_seconds))
+    return service
+
+
+def _only_from(ranges: Iterable[str]) -> rules_pb2.RBAC:
+    principals = []
+    for network in ranges:
+        address, _, length = network.partition("/")
+        principal = rules_pb2.Principal()
+        principal.remote_ip.address_prefix = address
+        principal.remote_ip.prefix_len.value = int(length)
+        principals.append(principal)
+    anything = [rules_pb2.Permission(any=True)]
+    policy = rules_pb2.Policy(permissions=anything, principals=principals)
+    return rules_pb2.RBAC(action=rules_pb2.RBAC.ALLOW, policies={"allowed-source-ip-ranges": policy})
+
+
+def _exactly(text: str) -> string_pb2.StringMatcher:
+    return string_pb2.StringMatcher(exact=text)

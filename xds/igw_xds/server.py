@@ -1,0 +1,203 @@
+"""AggregatedDiscoveryService over grpc.aio: one pure stream object per connected Envoy, and its I/O.
+
+Per stream one task reads requests and one waits for snapshots; a lock lets one at a time think and write. So
+nothing queues up: a slow client blocks its own two tasks and meets only the newest snapshot afterwards.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import grpc.aio
+import prometheus_client
+import structlog
+from envoy.service.discovery.v3 import ads_pb2_grpc
+
+from igw_xds.fleet import SHORT_NAMES, Fleet, Proxy
+from igw_xds.publisher import Publisher
+from igw_xds.stream import Accepted, DeltaStream, Rejected, SotwStream
+
+log = structlog.get_logger(__name__)
+
+OPTIONS = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),  # a delta reconnect names every resource
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_concurrent_streams", 1000),
+    ("grpc.so_reuseport", 0),  # a second control plane on the port is an error, not a coin toss
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),  # Envoy's own keepalive may be as eager as its bootstrap says
+)
+
+
+class Metrics:
+    """Counters of the discovery server; the only label is the short name of the resource type."""
+
+    def __init__(self, registry: prometheus_client.CollectorRegistry) -> None:
+        self.proxies = prometheus_client.Gauge(
+            "igw_xds_connected_proxies", "Open ADS streams.", registry=registry
+        )
+        self.responses = self._counter("responses", "Discovery responses sent.", registry)
+        self.resources = self._counter("resources", "Resources sent, removals included.", registry)
+        self.acks = self._counter("acks", "Responses that a proxy accepted.", registry)
+        self.nacks = self._counter("nacks", "Responses that a proxy refused.", registry)
+
+    @staticmethod
+    def _counter(
+        name: str, text: str, registry: prometheus_client.CollectorRegistry
+    ) -> prometheus_client.Counter:
+        return prometheus_client.Counter(f"igw_xds_{name}", text, ["type"], registry=registry)
+
+
+@dataclass(slots=True)
+class Connection:
+    """One stream on the wire: the pure object, the call to write to, and who hears of it."""
+
+    number: int
+    transport: Literal["delta", "sotw"]
+    stream: DeltaStream | SotwStream
+    context: Any
+    fleet: Fleet
+    metrics: Metrics
+    connected_at: float
+
+    async def run(self, requests: AsyncIterator[Any], publisher: Publisher) -> None:
+        """Serve until the client ends the stream or the call is cancelled."""
+        turn = asyncio.Lock()
+        follower = asyncio.create_task(self._follow(publisher, turn))
+        follower.add_done_callback(self._stop_reading(asyncio.current_task()))
+        self.metrics.proxies.inc()
+        try:
+            async for request in requests:
+                async with turn:
+                    await self._hear(request)
+            log.info("xds stream ended", **self._who())
+        except asyncio.CancelledError:
+            log.info("xds stream lost", **self._who())
+            if follower.done() and not follower.cancelled():
+                follower.result()
+            raise
+        finally:
+            self.metrics.proxies.dec()
+            self.fleet.drop(self.number)
+            follower.cancel()
+
+    async def _hear(self, request: Any) -> None:
+        first = self.stream.node is None
+        responses: list[Any] = self.stream.receive(request)
+        if first:
+            log.info("xds stream opened", **self._who())
+        match self.stream.answer:
+            case Accepted(type_url):
+                self.metrics.acks.labels(SHORT_NAMES[type_url]).inc()
+            case Rejected(type_url, text):
+                self.metrics.nacks.labels(SHORT_NAMES[type_url]).inc()
+                log.warning("xds update refused", type=SHORT_NAMES[type_url], error=text, **self._who())
+            case None:
+                pass
+        await self._write(responses)
+
+    async def _follow(self, publisher: Publisher, turn: asyncio.Lock) -> None:
+        async for snapshot in publisher.watch():
+            async with turn:
+                responses: list[Any] = self.stream.publish(publisher.current or snapshot)
+                await self._write(responses)
+
+    async def _write(self, responses: list[Any]) -> None:
+        self._report()
+        for response in responses:
+            kind = SHORT_NAMES[response.type_url]
+            self.metrics.responses.labels(kind).inc()
+            removed = len(response.removed_resources) if self.transport == "delta" else 0
+            self.metrics.resources.labels(kind).inc(len(response.resources) + removed)
+            await self.context.write(response)
+
+    def _report(self) -> None:
+        if (node := self.stream.node) is None:
+            return
+        proxy = Proxy(
+            id=node.id,
+            zone=node.zone,
+            version=node.version,
+            connected_at=self.connected_at,
+            transport=self.transport,
+            synced=self.stream.synced,
+            rejections=self.stream.rejections,
+        )
+        self.fleet.put(self.number, proxy)
+
+    def _who(self) -> dict[str, Any]:
+        node = self.stream.node
+        return {"node": node.id if node else "", "transport": self.transport, "stream": self.number}
+
+    @staticmethod
+    def _stop_reading(reader: "asyncio.Task[Any] | None") -> Callable[["asyncio.Task[None]"], None]:
+        """End the call when publishing to it failed: a stream that only reads would never change again."""
+
+        def stop(follower: "asyncio.Task[None]") -> None:
+            if not follower.cancelled() and follower.exception() is not None and reader is not None:
+                reader.cancel()
+
+        return stop
+
+
+class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc] # generated, untyped
+    """The two methods of the service, one per transport."""
+
+    def __init__(self, publisher: Publisher, fleet: Fleet, metrics: Metrics) -> None:
+        self._publisher, self._fleet, self._metrics = publisher, fleet, metrics
+        self._numbers = itertools.count(1)
+
+    async def StreamAggregatedResources(self, requests: AsyncIterator[Any], context: Any) -> None:  # noqa: N802 - gRPC
+        """Serve one state-of-the-world stream."""
+        await self._connection("sotw", SotwStream(), context).run(requests, self._publisher)
+
+    async def DeltaAggregatedResources(self, requests: AsyncIterator[Any], context: Any) -> None:  # noqa: N802 - gRPC
+        """Serve one incremental stream."""
+        await self._connection("delta", DeltaStream(), context).run(requests, self._publisher)
+
+    def _connection(
+        self, transport: Literal["delta", "sotw"], stream: DeltaStream | SotwStream, context: Any
+    ) -> Connection:
+        number = next(self._numbers)
+        return Connection(number, transport, stream, context, self._fleet, self._metrics, time.time())
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A listening discovery server; `port` is the real one when 0 was asked for."""
+
+    port: int
+    grpc_server: grpc.aio.Server
+
+    async def stop(self, grace: float = 1.0) -> None:
+        """Take no new streams, give open ones `grace` seconds, then cut them; Envoys keep what they have."""
+        await self.grpc_server.stop(grace)
+
+
+async def serve(
+    publisher: Publisher,
+    fleet: Fleet,
+    host: str,
+    port: int,
+    registry: prometheus_client.CollectorRegistry = prometheus_client.REGISTRY,
+) -> Server:
+    """Listen and serve; OSError when the address cannot be bound."""
+    server = grpc.aio.server(options=OPTIONS)
+    ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(
+        Discovery(publisher, fleet, Metrics(registry)), server
+    )
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        bound = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"the xDS server cannot listen on {address}: {error}") from error
+    if bound == 0:
+        raise OSError(f"the xDS server cannot listen on {address}")
+    await server.start()
+    log.info("xds server listening", address=f"{host}:{bound}")
+    return Server(bound, server)

@@ -1,0 +1,11 @@
+"""One Envoy's ADS stream as a pure object: requests and snapshots in, responses out; no gRPC, no clock.
+
+`DeltaStream` and `SotwStream` share one order (order.py) and one memory per type (track.py).
+"""
+
+from igw_xds.stream.delta import DeltaStream
+from igw_xds.stream.order import Node, Stream
+from igw_xds.stream.sotw import SotwStream
+from igw_xds.stream.track import Accepted, Answer, Rejected
+
+__all__ = ["Accepted", "Answer", "DeltaStream", "Node", "Rejected", "SotwStream", "Stream"]

@@ -1,0 +1,76 @@
+"""The incremental transport: only differences travel, removals by name, every subscribed name is answered.
+
+Rules: xDS protocol, "Incremental xDS". Several responses of a type may be open; each is answered by nonce.
+"""
+
+from collections.abc import Mapping
+
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from google.protobuf.any_pb2 import Any as AnyMessage
+
+from igw_xds.snapshot import Resource
+from igw_xds.stream.order import REMOVED_LAST, Phase, Stream
+from igw_xds.stream.subscription import ROOTS, WILDCARD
+from igw_xds.stream.track import Offer, Track
+
+
+class DeltaStream(Stream[DeltaDiscoveryRequest, DeltaDiscoveryResponse]):
+    """One client's DeltaAggregatedResources stream."""
+
+    one_at_a_time = False
+
+    def _read(self, track: Track, request: DeltaDiscoveryRequest) -> None:
+        if request.response_nonce:
+            error = request.error_detail.message if request.HasField("error_detail") else None
+            self._take(track, request.response_nonce, error)
+        subscribe, unsubscribe = (
+            set(request.resource_names_subscribe),
+            set(request.resource_names_unsubscribe),
+        )
+        if track.seen:
+            due = (subscribe - {WILDCARD}) | (unsubscribe & track.subscription.names)
+            if subscribe or unsubscribe:
+                track.subscribe(track.subscription.moved(subscribe, unsubscribe), due)
+            return
+        known = dict(request.initial_resource_versions)
+        legacy = not subscribe and not unsubscribe and track.type_url in ROOTS
+        subscription = track.subscription.moved({WILDCARD} if legacy else subscribe, unsubscribe)
+        track.subscribe(subscription, subscribe - {WILDCARD} - known.keys())
+        track.claims({name: Resource(name, version, AnyMessage()) for name, version in known.items()})
+
+    def _offer(self, track: Track, wanted: Mapping[str, Resource], phase: Phase) -> Offer | None:
+        urgent = track.urgent(wanted)
+        resources = {name: wanted[name] for name in sorted(urgent) if name in wanted}
+        removed = {name for name in urgent if name not in wanted and name not in track.told}
+        if phase is Phase.CHANGE or track.fresh:
+            resources |= track.changed(wanted)
+        if phase is Phase.REMOVE or (phase is Phase.CHANGE and track.type_url not in REMOVED_LAST):
+            removed |= track.gone(wanted)
+        if resources or removed or _owes_an_answer(track, wanted):
+            return Offer(resources, frozenset(removed))
+        return None
+
+    def _message(self, track: Track, offer: Offer, nonce: str) -> DeltaDiscoveryResponse:
+        response = DeltaDiscoveryResponse(
+            system_version_info=self.version,
+            type_url=track.type_url,
+            nonce=nonce,
+            removed_resources=sorted(offer.removed),
+        )
+        for resource in offer.resources.values():
+            response.resources.add(name=resource.name, version=resource.version, resource=resource.body)
+        return response
+
+    def _matches(self, track: Track, wanted: Mapping[str, Resource]) -> bool:
+        return track.accepted == wanted
+
+
+def _owes_an_answer(track: Track, wanted: Mapping[str, Resource]) -> bool:
+    """Say whether a new wildcard subscription is answered though nothing is to be sent.
+
+    A new client waits for its first response, even an empty one. A client that came back with clusters that
+    are no more gets an empty one too: its answer shows that we have read all its subscriptions, so the
+    removal that follows cannot overtake the routes that still use them.
+    """
+    leaves_later = track.type_url in REMOVED_LAST and bool(track.gone(wanted))
+    return track.fresh and (not track.told or leaves_later)

@@ -1,0 +1,81 @@
+"""The state-of-the-world transport: root types travel whole, others only what changed; nothing tells absence.
+
+A version states what the client has once it accepts: so a client that reconnects with it is known to have all
+of it, and a name it never got changes the version. Stale nonces are ignored: the next request says it all.
+"""
+
+from collections.abc import Mapping
+
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+
+from igw_xds.snapshot import Resource, snapshot
+from igw_xds.stream.order import REMOVED_LAST, Phase, Stream
+from igw_xds.stream.subscription import ROOTS
+from igw_xds.stream.track import Offer, Track
+
+
+class SotwStream(Stream[DiscoveryRequest, DiscoveryResponse]):
+    """One client's StreamAggregatedResources stream."""
+
+    one_at_a_time = True
+
+    def _read(self, track: Track, request: DiscoveryRequest) -> None:
+        if track.nonce and request.response_nonce != track.nonce:
+            return
+        if not track.seen:
+            track.claim = request.version_info
+        if request.response_nonce:
+            error = request.error_detail.message if request.HasField("error_detail") else None
+            self._take(track, request.response_nonce, error)
+        subscription = track.subscription.replaced(track.type_url, request.resource_names)
+        track.subscribe(subscription, subscription.names - track.subscription.names)
+
+    def _offer(self, track: Track, wanted: Mapping[str, Resource], phase: Phase) -> Offer | None:
+        _compare_claim(track, wanted)
+        if track.type_url in ROOTS:
+            return _whole(track, wanted, phase)
+        resources = {name: wanted[name] for name in sorted(track.urgent(wanted)) if name in wanted}
+        if phase is Phase.CHANGE or track.fresh:
+            resources |= track.changed(wanted)
+        return Offer(resources) if resources else None
+
+    def _message(self, track: Track, offer: Offer, nonce: str) -> DiscoveryResponse:
+        wanted = self._wanted(track)
+        kept = {} if offer.whole else {name: r for name, r in track.accepted.items() if name in wanted}
+        return DiscoveryResponse(
+            version_info=_version(track.type_url, {**kept, **offer.resources}),
+            type_url=track.type_url,
+            nonce=nonce,
+            resources=[resource.body for resource in offer.resources.values()],
+        )
+
+    def _matches(self, track: Track, wanted: Mapping[str, Resource]) -> bool:
+        if track.type_url in ROOTS:
+            return track.accepted == wanted
+        return all(track.accepted.get(name) == resource for name, resource in wanted.items())
+
+
+def _whole(track: Track, wanted: Mapping[str, Resource], phase: Phase) -> Offer | None:
+    """Give the whole set of a root type, with what is still to be removed until its time has come."""
+    target = dict(wanted)
+    if phase is not Phase.REMOVE and track.type_url in REMOVED_LAST:
+        target = {**track.accepted, **wanted}
+    asked = track.fresh or any(name in wanted for name in track.urgent(wanted))
+    if asked or (phase is not Phase.URGENT and target != track.told):
+        return Offer(target, whole=True)
+    return None
+
+
+def _compare_claim(track: Track, wanted: Mapping[str, Resource]) -> None:
+    """Compare, once, the version that a returning client names with ours."""
+    claim, track.claim = track.claim, ""
+    if not claim:
+        return
+    if claim == _version(track.type_url, wanted):
+        track.claims(wanted)
+        track.fresh = False
+        track.due -= track.subscription.names
+
+
+def _version(type_url: str, resources: Mapping[str, Resource]) -> str:
+    return snapshot({type_url: resources.values()}).type_version(type_url)
