@@ -47,11 +47,11 @@ def routing_name(routing: Routing) -> str:
 def show(serving: Serving, console: Console) -> None:
     """Print the table, and one curl line for each gateway, unwrapped so that it can be copied."""
     table = Table("Gateway", "Routing", "Auth", "Models", "URL", box=None, pad_edge=False)
+    table.columns[-1].overflow = "fold"
     for gateway in serving.plan.gateways:
-        models = ", ".join(model.name for model in gateway.models) or "none"
-        table.add_row(
-            gateway.name, _routing(gateway.routing), gateway.policy.provider.value, models, _url(gateway, serving)
-        )
+        models = "\n".join(model.name for model in gateway.models) or "none"
+        urls = "\n".join(_url(host, serving) for host in gateway.hosts)
+        table.add_row(gateway.name, _routing(gateway.routing), gateway.policy.provider.value, models, urls)
     console.print(table)
     for gateway in serving.plan.gateways:
         if gateway.models:
@@ -73,13 +73,16 @@ def curl(gateway: PlannedGateway, serving: Serving) -> str:
             pass
         case other:
             assert_never(other)
-    if not serving.domain.endswith("localhost"):
+    url = _url(gateway.hosts[0], serving)
+    if not gateway.hosts[0].endswith("localhost"):
+        # curl and browsers know that *.localhost is this machine; another name may not lead here yet.
+        url = serving.ingress
         headers.append(f"Host: {gateway.hosts[0]}")
     token = serving.tokens.get(gateway.policy.provider)
     authorization = f'"Authorization: Bearer ${_variable(gateway.policy.provider)}"' if token is None else None
     headers = [*([f"Authorization: Bearer {token}"] if token else []), "Content-Type: application/json", *headers]
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": QUESTION}]})
-    parts = [shlex.quote(f"{_url(gateway, serving)}{segment}/v1/chat/completions")]
+    parts = [shlex.quote(f"{url}{segment}/v1/chat/completions")]
     parts += ["-H", authorization] if authorization else []
     parts += [part for header in headers for part in ("-H", shlex.quote(header))]
     return " ".join(["curl", "-sS", *parts, "-d", shlex.quote(body)])
@@ -116,11 +119,8 @@ def _routing(routing: Routing) -> str:
     return f"header {routing.header_name}" if isinstance(routing, HeaderBasedRouting) else routing_name(routing)
 
 
-def _url(gateway: PlannedGateway, serving: Serving) -> str:
-    # curl and browsers know that *.localhost is this machine; other names need a Host header.
-    if serving.domain.endswith("localhost"):
-        return f"http://{gateway.hosts[0]}:{serving.port}"
-    return serving.ingress
+def _url(host: str, serving: Serving) -> str:
+    return f"http://{host}:{serving.port}"
 
 
 def _variable(provider: Provider) -> str:

@@ -61,9 +61,10 @@ async def running(app: Any, host: str = "127.0.0.1", port: int = 0) -> AsyncIter
     """Serve an app in this event loop while the context is open."""
     listener = listen(host, port)
     stop = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(serve(app, listener, stop))
-        try:
-            yield address_of(listener)
-        finally:
-            stop.set()
+    # Not a task group: that would wrap what the context's body raises.
+    serving = asyncio.create_task(serve(app, listener, stop))
+    try:
+        yield address_of(listener)
+    finally:
+        stop.set()
+        await serving

@@ -44,6 +44,8 @@ BUFFER = "envoy.filters.http.buffer"
 AUTH_TIMEOUT_SECONDS = 10
 EXT_PROC_TIMEOUT_SECONDS = 5
 UNKNOWN_GATEWAY_PATH = "/unknown"
+UNKNOWN_GATEWAY = "unknown-gateway"
+"""The policy that refuses a host name without a gateway; Envoy names it in the response code details."""
 
 _LOWER_CASE_HOST = """\
 function envoy_on_request(handle)
@@ -58,7 +60,7 @@ def http_filters(data_plane: DataPlane) -> list[hcm_pb2.HttpFilter]:
     """Give the chain: host spelling, addresses, authentication, the body's model, size, router."""
     return [
         _filter(HOST, _host_spelling()),
-        _filter(RBAC, rbac_pb2.RBAC()),
+        _filter(RBAC, rbac_pb2.RBAC(rules=_nobody())),
         _filter(EXT_AUTHZ, _ext_authz(data_plane)),
         _filter(EXT_PROC, _ext_proc()),
         _filter(BUFFER, buffer_pb2.Buffer(max_request_bytes=wrappers_pb2.UInt32Value(value=data_plane.max_body_bytes))),
@@ -70,11 +72,11 @@ def per_gateway(
     policy: Policy, source_ranges: Iterable[str], data_plane: DataPlane, *, reads_body: bool
 ) -> dict[str, any_pb2.Any]:
     """Give what one gateway's routes say to the filters."""
-    configs = {EXT_AUTHZ: packed(_check_settings(policy, data_plane))}
+    ranges = list(source_ranges)
+    admitted = rbac_pb2.RBACPerRoute(rbac=rbac_pb2.RBAC(rules=_only_from(ranges)) if ranges else None)
+    configs = {RBAC: packed(admitted), EXT_AUTHZ: packed(_check_settings(policy, data_plane))}
     if not reads_body:
         configs[EXT_PROC] = packed(body_not_read())
-    if ranges := list(source_ranges):
-        configs[RBAC] = packed(rbac_pb2.RBACPerRoute(rbac=rbac_pb2.RBAC(rules=_only_from(ranges))))
     return configs
 
 
@@ -189,6 +191,12 @@ def _grpc_service(cluster: str, timeout_seconds: float | None) -> grpc_service_p
     if timeout_seconds is not None:
         service.timeout.CopyFrom(seconds(timeout_seconds))
     return service
+
+
+def _nobody() -> rules_pb2.RBAC:
+    """Refuse what no gateway's routes admit. Envoy's ext_authz lets a request without a route pass."""
+    policy = rules_pb2.Policy(permissions=[rules_pb2.Permission(any=True)], principals=[rules_pb2.Principal(any=True)])
+    return rules_pb2.RBAC(action=rules_pb2.RBAC.DENY, policies={UNKNOWN_GATEWAY: policy})
 
 
 def _only_from(ranges: Iterable[str]) -> rules_pb2.RBAC:

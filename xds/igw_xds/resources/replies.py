@@ -17,6 +17,7 @@ from google.protobuf import struct_pb2
 
 from igw_model.openai import ApiError
 from igw_xds.plan import PlannedGateway
+from igw_xds.resources.filters import UNKNOWN_GATEWAY
 from igw_xds.resources.messages import packed
 
 RETRY_AFTER_SECONDS = 1
@@ -29,7 +30,7 @@ KEPT = (
 
 TABLE: tuple[tuple[str, ApiError], ...] = (
     (
-        "response.code_details == 'route_not_found'",
+        f"response.code_details in ['route_not_found', 'rbac_access_denied_matched_policy[{UNKNOWN_GATEWAY}]']",
         ApiError(404, "unknown_gateway", "No gateway is served under this host name."),
     ),
     (
@@ -65,6 +66,8 @@ def local_replies() -> hcm_pb2.LocalReplyConfig:
     for expression, error in TABLE:
         mapper = _mapper(expression)
         mapper.body_format_override.CopyFrom(_json_format(error.document()))
+        if error.code == "unknown_gateway":
+            mapper.status_code.value = error.status  # the RBAC filter can only say 403
         mapper.headers_to_add.extend(_retry_after(error.status))
         mappers.append(mapper)
     return hcm_pb2.LocalReplyConfig(mappers=mappers)

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, TYPES, Resource, Snapshot
+from igw_xds.stream.subscription import ROOTS
 from igw_xds.stream.track import Answer, Offer, Track
 
 RequestT = TypeVar("RequestT")
@@ -96,8 +97,14 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
 
     @property
     def synced(self) -> bool:
-        """Whether all that is subscribed to equals the newest snapshot and is acknowledged."""
-        if self._snapshot is None or not self._tracks[LISTENER].subscription.active:
+        """Whether all that is subscribed to equals the newest snapshot and is acknowledged.
+
+        Listeners must be subscribed to, and the other root types that the snapshot has resources of.
+        """
+        if self._snapshot is None:
+            return False
+        needed = {LISTENER, *(type_url for type_url in ROOTS if self._snapshot.of(type_url))}
+        if not all(self._tracks[type_url].subscription.active for type_url in needed):
             return False
         if any(track.outstanding or track.rejection for track in self._tracks.values()):
             return False
@@ -152,6 +159,8 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
     def _send(self, track: Track, phase: Phase) -> Iterator[ResponseT]:
         if not track.subscription.active or (self.one_at_a_time and track.outstanding):
             return
+        if phase is Phase.URGENT and track.claim and track.type_url != ENDPOINTS:
+            return  # a returning client has something to go on with; only endpoints may be needed for warming
         wanted = self._wanted(track)
         if phase is not Phase.URGENT:
             track.reconsider(wanted)

@@ -1,0 +1,22 @@
+"""One demo gateway that the tests which change nothing share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real_envoy.running import Running, igw_up
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A running demo; use it only to send requests."""
+    with igw_up(tmp_path_factory.mktemp("demo"), "--demo") as running:
+        yield running
+
+
+@pytest.fixture
+def own_gateway(tmp_path: Path) -> Iterator[Running]:
+    """A running demo of the test's own, to change and to break."""
+    with igw_up(tmp_path / "up", "--demo") as running:
+        yield running

@@ -1,0 +1,259 @@
+"""HTTP/2 as Envoy speaks it to us, byte for byte; each test names the rule of RFC 9113 or of gRPC."""
+
+import contextlib
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from igw_extproc import frames
+from igw_extproc.connection import Connection, Event, Left, Limits, Opened, Received
+from igw_extproc.frames import BrokenError, Frame, GrpcStatus, Http2Error
+
+LIMITS = Limits(message_bytes=20_000, held_bytes=30_000, streams=2)
+
+
+def opened(limits: Limits = LIMITS) -> Connection:
+    """A connection past its beginning, nothing to send."""
+    connection = Connection(limits)
+    connection.receive(frames.PREFACE + frames.settings({}))
+    connection.output()
+    return connection
+
+
+def begin(stream: int, *, end: bool = False) -> bytes:
+    """A request's headers; their content is never read."""
+    flags = frames.END_HEADERS | (frames.END_STREAM if end else 0)
+    return frames.frame(frames.HEADERS, flags, stream, b"\x82\xff\x00")
+
+
+def data(stream: int, content: bytes, flags: int = 0) -> bytes:
+    """A DATA frame."""
+    return frames.frame(frames.DATA, flags, stream, content)
+
+
+def sent(connection: Connection) -> list[Frame]:
+    """The frames that the connection sends now."""
+    return [frame for frame, _ in frames.split(connection.output())]
+
+
+def test_begins_with_settings_before_the_client_speaks() -> None:
+    """3.4: our SETTINGS come first; the streams' window holds the longest message, so it never needs more."""
+    first, second = sent(Connection(LIMITS))
+    assert first.type == frames.SETTINGS
+    assert frames.settings_values(first.payload) == {
+        frames.MAX_CONCURRENT_STREAMS: 2,
+        frames.INITIAL_WINDOW_SIZE: 20_000,
+    }
+    assert (second.type, second.stream) == (frames.WINDOW_UPDATE, 0)
+
+
+def test_acknowledges_settings_and_answers_pings() -> None:
+    """6.5.3 and 6.7: both are confirmed, confirmations are not."""
+    connection = opened()
+    connection.receive(frames.settings({}) + frames.frame(frames.SETTINGS, frames.ACK, 0))
+    connection.receive(frames.frame(frames.PING, 0, 0, b"12345678"))
+    connection.receive(frames.frame(frames.PING, frames.ACK, 0, b"87654321"))
+    assert sent(connection) == [
+        Frame(frames.SETTINGS, frames.ACK, 0, b""),
+        Frame(frames.PING, frames.ACK, 0, b"12345678"),
+    ]
+
+
+CONVERSATION = (
+    frames.PREFACE
+    + frames.settings({4: 65_535})
+    + begin(1)
+    + data(1, frames.message(b"one")[:4])
+    + begin(3)
+    + data(3, frames.message(b"two") + frames.message(b""))
+    + data(1, b"\x02" + frames.message(b"one")[4:] + b"\x00\x00", frames.PADDED)
+    + frames.frame(0x9, 0x4, 3, b"a continuation")
+    + frames.frame(0xBE, 0, 0, b"an extension")
+    + frames.reset(3, Http2Error.NO_ERROR)
+    + data(1, frames.message(b"end"), frames.END_STREAM)
+)
+EVENTS: list[Event] = [
+    Opened(1),
+    Opened(3),
+    Received(3, b"two"),
+    Received(3, b""),
+    Received(1, b"one"),
+    Left(3),
+    Received(1, b"end"),
+    Left(1),
+]
+
+
+@given(st.lists(st.integers(0, len(CONVERSATION))))
+def test_any_chunking_gives_the_same_events(cuts: list[int]) -> None:
+    """TCP may cut anywhere."""
+    connection = Connection(LIMITS)
+    edges = [0, *sorted(cuts), len(CONVERSATION)]
+    events: list[Event] = []
+    for start, end in itertools.pairwise(edges):
+        events += connection.receive(CONVERSATION[start:end])
+    assert events == EVENTS
+
+
+@given(st.binary())
+def test_any_bytes_are_events_or_a_broken_connection(noise: bytes) -> None:
+    """No bytes raise anything but BrokenError."""
+    connection = opened()
+    with contextlib.suppress(BrokenError):
+        connection.receive(noise)
+    list(frames.split(connection.output()))
+
+
+def test_answers_share_one_stream() -> None:
+    """gRPC: headers once, each message with its prefix, then trailers with OK that end the stream."""
+    connection = opened()
+    connection.receive(begin(1))
+    connection.answer(1, b"first", last=False)
+    connection.answer(1, b"last", last=True)
+    assert sent(connection) == [
+        Frame(frames.HEADERS, frames.END_HEADERS, 1, frames.RESPONSE_HEADERS),
+        Frame(frames.DATA, 0, 1, b"\x00\x00\x00\x00\x05first"),
+        Frame(frames.DATA, 0, 1, b"\x00\x00\x00\x00\x04last"),
+        Frame(frames.HEADERS, 0x5, 1, b"\x00\x0bgrpc-status\x010"),
+    ]
+    assert connection.live == 0
+
+
+def test_a_failure_says_why() -> None:
+    """Trailers-only: status 200, the gRPC status and the message in the one block that ends the stream."""
+    connection = opened()
+    connection.receive(begin(1))
+    connection.fail(1, GrpcStatus.INVALID_ARGUMENT, "why")
+    block = frames.RESPONSE_HEADERS + b"\x00\x0bgrpc-status\x013" + b"\x00\x0cgrpc-message\x03why"
+    assert sent(connection) == [Frame(frames.HEADERS, 0x5, 1, block)]
+
+
+def test_a_stream_that_is_gone_is_not_answered() -> None:
+    """5.1: nothing is sent on a closed stream, and what still comes on it is dropped."""
+    connection = opened()
+    assert connection.receive(begin(1) + frames.reset(1, Http2Error.NO_ERROR)) == [Opened(1), Left(1)]
+    connection.answer(1, b"late", last=True)
+    connection.fail(1, GrpcStatus.CANCELLED, "late")
+    assert connection.receive(data(1, frames.message(b"late"))) == []
+    assert sent(connection) == []
+
+
+def test_more_streams_than_allowed_are_refused() -> None:
+    """5.1.2 and 8.7: REFUSED_STREAM, so that the peer knows nothing was done."""
+    connection = opened()
+    assert connection.receive(begin(1) + begin(3) + begin(5)) == [Opened(1), Opened(3)]
+    assert sent(connection) == [Frame(frames.RST_STREAM, 0, 5, b"\x00\x00\x00\x07")]
+
+
+def failed(connection: Connection) -> bytes:
+    """The block of the one failure that was sent."""
+    (frame,) = [frame for frame in sent(connection) if frame.type == frames.HEADERS]
+    assert frame.flags == frames.END_STREAM | frames.END_HEADERS
+    return frame.payload
+
+
+def test_a_message_over_the_limit_fails_before_it_is_held() -> None:
+    """The prefix tells the length: RESOURCE_EXHAUSTED at once."""
+    connection = opened()
+    events = connection.receive(begin(1) + data(1, b"\x00\x00\x00\x50\x00"))
+    assert events == [Opened(1), Left(1)]
+    assert b"grpc-status\x018" in failed(connection)
+
+
+def test_all_unfinished_messages_together_are_bounded() -> None:
+    """Half bodies on many streams cannot fill the memory: the one that exceeds the bound fails, others go on."""
+    connection = opened(Limits(message_bytes=20_000, held_bytes=30_000, streams=9))
+    half = b"\x00\x00\x00\x4e\x00" + b"x" * 14_000
+    connection.receive(begin(1) + data(1, half) + begin(3) + data(3, half))
+    assert connection.receive(begin(5) + data(5, half)) == [Opened(5), Left(5)]
+    assert b"grpc-status\x018" in failed(connection)
+    assert connection.receive(data(1, b"x" * (0x4E00 - 14_000))) == [Received(1, b"x" * 0x4E00)]
+
+
+def test_compressed_messages_are_not_read() -> None:
+    """gRPC: a compressed message without an agreed coding is UNIMPLEMENTED."""
+    connection = opened()
+    assert connection.receive(begin(1) + data(1, b"\x01\x00\x00\x00\x00")) == [Opened(1), Left(1)]
+    assert b"grpc-status\x0212" in failed(connection)
+
+
+def test_receive_window_is_given_back() -> None:
+    """6.9: the connection's window never runs dry, whatever the streams did with the bytes."""
+    connection = opened()
+    given = 0
+    for stream in range(1, 41, 2):
+        connection.receive(begin(stream) + data(stream, frames.message(b"x" * 9_000)))
+        connection.answer(stream, b"", last=True)
+        given += sum(
+            int.from_bytes(frame.payload, "big")
+            for frame in sent(connection)
+            if frame.type == frames.WINDOW_UPDATE
+        )
+    assert given >= 20 * 9_005 - LIMITS.message_bytes
+
+
+def test_answers_wait_for_the_send_window_in_order() -> None:
+    """6.9.1: no more DATA than the peer's window allows; what waits leaves in its order."""
+    connection = opened(Limits(message_bytes=20_000, held_bytes=30_000, streams=10_000))
+    for stream in range(1, 20_000, 2):
+        connection.receive(begin(stream))
+        connection.answer(stream, b"seven..", last=True)
+    first = [frame for frame in sent(connection) if frame.type == frames.DATA]
+    assert len(first) == 65_535 // 12
+    connection.receive(frames.window_update(0, 24))
+    assert [f.stream for f in sent(connection) if f.type == frames.DATA] == [10_923, 10_925]
+
+
+def test_unsent_answers_count_as_streams() -> None:
+    """A peer that never opens its window cannot make us hold answers without end."""
+    connection = opened()
+    connection.receive(begin(1))
+    for _ in range(70):
+        connection.answer(1, b"x" * 1_000, last=False)
+    connection.output()
+    connection.receive(begin(3))
+    assert sent(connection) == [Frame(frames.RST_STREAM, 0, 3, b"\x00\x00\x00\x07")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        (data(1, b""), Http2Error.PROTOCOL_ERROR),
+        (data(0, b""), Http2Error.PROTOCOL_ERROR),
+        (begin(2), Http2Error.PROTOCOL_ERROR),
+        (begin(0), Http2Error.PROTOCOL_ERROR),
+        (begin(1) + data(1, b"\x05", frames.PADDED), Http2Error.PROTOCOL_ERROR),
+        (begin(1) + data(1, b"", frames.PADDED), Http2Error.PROTOCOL_ERROR),
+        (frames.frame(frames.PUSH_PROMISE, 0, 1), Http2Error.PROTOCOL_ERROR),
+        (frames.frame(frames.SETTINGS, 0, 0, b"x"), Http2Error.FRAME_SIZE_ERROR),
+        (b"\x00\x40\x01\x00\x00\x00\x00\x00\x01", Http2Error.FRAME_SIZE_ERROR),
+        (frames.settings({frames.INITIAL_WINDOW_SIZE: 100}), Http2Error.FLOW_CONTROL_ERROR),
+    ],
+)
+def test_a_broken_connection_is_told_and_ended(wrong: bytes, code: Http2Error) -> None:
+    """5.4.1: GOAWAY with the code, then the end."""
+    connection = opened()
+    with pytest.raises(BrokenError) as error:
+        connection.receive(wrong)
+    assert error.value.code is code
+    (frame,) = [frame for frame in sent(connection) if frame.type == frames.GOAWAY]
+    assert frame.payload[4:] == code.to_bytes(4, "big")
+
+
+def test_http_1_is_not_spoken() -> None:
+    """3.4: the first bytes must be the preface; a wrong one is known at its first byte."""
+    with pytest.raises(BrokenError):
+        Connection(LIMITS).receive(b"GET / HTTP/1.1\r\n")
+
+
+def test_the_end_is_announced_before_it_comes() -> None:
+    """6.8: first a GOAWAY that refuses nothing yet, then one with the last stream that was seen."""
+    connection = opened()
+    connection.announce_end()
+    connection.receive(begin(1))
+    connection.end()
+    assert [frame.payload for frame in sent(connection)] == [
+        b"\x7f\xff\xff\xff\x00\x00\x00\x00",
+        b"\x00\x00\x00\x01\x00\x00\x00\x00",
+    ]

@@ -1,0 +1,164 @@
+"""A small Envoy for Hypothesis: it asks for what its resources name, and remembers what it was sent.
+
+Cluster n names endpoints n, scope n names routes n; content is checked by version only. Responses wait in
+`inbox` until the test lets it answer one; it holds the answer to clusters back while one of them is cold.
+"""
+
+from typing import Any
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from google.protobuf.any_pb2 import Any as AnyMessage
+
+from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot, resource
+from igw_xds.stream import DeltaStream, SotwStream
+from tests.unit.xds_stream.builders import ack, delta, nack, sotw
+
+ROOTS = (CLUSTER, LISTENER, SCOPE)
+CHILD = {CLUSTER: ENDPOINTS, SCOPE: ROUTES}
+
+
+class ModelEnvoy:
+    """One proxy with resources of its own, over one stream at a time."""
+
+    def __init__(self, transport: str) -> None:
+        self.delta = transport == "delta"
+        self.has: dict[str, dict[str, str]] = {t: {} for t in (*ROOTS, ENDPOINTS, ROUTES)}
+        self.versions: dict[str, str] = {}
+        self.repeats: list[tuple[str, str]] = []
+        self.order: list[tuple[str, str]] = []
+        self.connect(None)
+
+    def connect(self, snapshot: Snapshot | None) -> None:
+        """Open a new stream: say what it has and wants, as Envoy does, root types first."""
+        self.stream: Any = DeltaStream() if self.delta else SotwStream()
+        self.inbox: list[Any] = []
+        self.held: list[Any] = []
+        self.asked: dict[str, set[str]] = {}
+        self.nonces: dict[str, str] = {}
+        self.last: dict[tuple[str, str], str] = {(t, n): v for t in self.has for n, v in self.has[t].items()}
+        self.excused: set[tuple[str, str]] = set()
+        if snapshot is not None:
+            self.publish(snapshot)
+        for type_url in (CLUSTER, ENDPOINTS, LISTENER, SCOPE, ROUTES):
+            if type_url in ROOTS or self.named(type_url):
+                self._ask(type_url)
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Let the control plane publish."""
+        self._take(self.stream.publish(snapshot))
+
+    def answer(self, *, refuse: bool = False) -> None:
+        """Read the oldest response and answer it; an ACK of clusters waits until they are warm."""
+        if not self.inbox:
+            return
+        response = self.inbox.pop(0)
+        self.nonces[response.type_url] = response.nonce
+        if refuse:
+            self._forgive(response)
+            self._say(nack(response, *self._names(response.type_url), version=self._version(response)))
+            return
+        self._apply(response)
+        self._follow(response.type_url)
+        self.held.append(response)
+        self._release()
+
+    def named(self, type_url: str) -> set[str]:
+        """Give the names of this type that its parents name."""
+        return {n for parent, child in CHILD.items() if child == type_url for n in self.has[parent]}
+
+    @property
+    def cold(self) -> set[str]:
+        """Clusters that were replaced and wait for endpoints."""
+        return {n for n in self.has[CLUSTER] if n in self.warming}
+
+    def _release(self) -> None:
+        for response in [r for r in self.held if r.type_url != CLUSTER or not self.cold]:
+            self.held.remove(response)
+            if not self.delta:
+                self.versions[response.type_url] = response.version_info
+            self._say(ack(response, *self._names(response.type_url)))
+
+    warming: set[str] = set()  # noqa: RUF012 - replaced per instance by _apply
+
+    def _apply(self, response: Any) -> None:
+        type_url, items = response.type_url, dict(_versions(response))
+        before = dict(self.has[type_url])
+        if not self.delta and type_url in ROOTS:
+            self.has[type_url] = {}
+        self.has[type_url].update(items)
+        for name in getattr(response, "removed_resources", ()):
+            self.has[type_url].pop(name, None)
+        if type_url == CLUSTER:
+            self.warming = self.cold | {n for n, v in items.items() if before.get(n) != v}
+        if type_url == ENDPOINTS:
+            self.warming = self.warming - items.keys() - set(getattr(response, "removed_resources", ()))
+
+    def _follow(self, type_url: str) -> None:
+        child = CHILD.get(type_url)
+        if child is None:
+            return
+        for gone in self.has[child].keys() - self.named(child):
+            del self.has[child][gone]
+        if self.asked.get(child, set()) != self.named(child):
+            self._ask(child)
+
+    def _ask(self, type_url: str) -> None:
+        names, before = self.named(type_url), self.asked.get(type_url, set())
+        first, self.asked[type_url] = type_url not in self.asked, names
+        self.excused |= {(type_url, name) for name in names - before}
+        if not self.delta:
+            nonce, version = self.nonces.get(type_url, ""), self.versions.get(type_url, "")
+            self._say(sotw(type_url, *sorted(names), version=version, nonce=nonce))
+            return
+        known = self.has[type_url] if first else {}
+        self.excused -= {(type_url, name) for name in known}
+        self._say(delta(type_url, subscribe=names - before, unsubscribe=before - names, known=known))
+
+    def _names(self, type_url: str) -> list[str]:
+        return sorted(self.asked.get(type_url, ()))
+
+    def _version(self, response: Any) -> str:
+        return self.versions.get(response.type_url, "")
+
+    def _say(self, request: Any) -> None:
+        self._take(self.stream.receive(request))
+
+    def _take(self, responses: list[Any]) -> None:
+        for response in responses:
+            self._look_for_repeats(response)
+            self.inbox.append(response)
+
+    def _look_for_repeats(self, response: Any) -> None:
+        type_url, whole = response.type_url, not self.delta and response.type_url in ROOTS
+        items = dict(_versions(response))
+        before = {name: v for (t, name), v in self.last.items() if t == type_url}
+        if whole and items == before and items:
+            self.repeats += [(type_url, "*")]
+        for name, version in items.items():
+            key = (type_url, name)
+            if not whole and self.last.get(key) == version and key not in self.excused:
+                self.repeats.append(key)
+            if type_url == CLUSTER and self.last.get(key) != version:
+                self.excused.add((ENDPOINTS, name))
+            self.excused.discard(key)
+        if whole:
+            self.last = {key: v for key, v in self.last.items() if key[0] != type_url}
+        self.last.update({(type_url, name): version for name, version in items.items()})
+        for name in getattr(response, "removed_resources", ()):
+            self.last.pop((type_url, name), None)
+
+    def _forgive(self, response: Any) -> None:
+        """After a NACK of several, all of them may come again once one of them changed."""
+        if len(response.resources) > 1:
+            self.excused |= {(response.type_url, name) for name, _ in _versions(response)}
+
+
+def _versions(response: Any) -> list[tuple[str, str]]:
+    """Give name and version of each resource; a state-of-the-world resource has its version in its content."""
+    return [_version(item.resource if hasattr(item, "resource") else item) for item in response.resources]
+
+
+def _version(body: AnyMessage) -> tuple[str, str]:
+    message = Cluster()
+    body.Unpack(message)
+    return message.name, resource(message.name, message).version

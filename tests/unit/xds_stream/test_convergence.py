@@ -1,0 +1,77 @@
+"""Universal rules of a stream, against a small model of Envoy: any order of events, both transports."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot
+from tests.unit.xds_stream.builders import world
+from tests.unit.xds_stream.envoy_model import ModelEnvoy
+
+GATEWAYS = st.dictionaries(st.sampled_from("abcd"), st.tuples(*[st.integers(1, 3)] * 4), max_size=4)
+EVENTS = st.lists(
+    st.one_of(
+        GATEWAYS.map(lambda gateways: ("publish", gateways)),
+        st.sampled_from([("ack", None), ("ack", None), ("ack", None), ("nack", None), ("reconnect", None)]),
+    ),
+    max_size=30,
+)
+
+
+def snapshot_of(gateways: dict[str, tuple[int, int, int, int]], listener: int = 1) -> Snapshot:
+    """Give a consistent snapshot: each gateway has a cluster, its endpoints, a scope and its routes."""
+    by_kind = [{name: numbers[kind] for name, numbers in gateways.items()} for kind in range(4)]
+    clusters, endpoints, scopes, routes = by_kind
+    return world(
+        clusters=clusters, endpoints=endpoints, listeners={"l": listener}, scopes=scopes, routes=routes
+    )
+
+
+def play(transport: str, events: list[tuple[str, Any]]) -> tuple[ModelEnvoy, Snapshot]:
+    """Play events, then a last publish with new content that Envoy accepts whole."""
+    envoy, newest, number = ModelEnvoy(transport), snapshot_of({}), 1
+    envoy.publish(newest)
+    for event, value in events:
+        if event == "publish":
+            newest = snapshot_of(value)
+            envoy.publish(newest)
+        elif event == "reconnect":
+            envoy.connect(newest)
+        else:
+            envoy.answer(refuse=event == "nack")
+    number += 8
+    newest = snapshot_of({name: (number, number, number, number) for name in "abe"}, listener=number)
+    envoy.publish(newest)
+    for _ in range(200):
+        envoy.answer()
+    return envoy, newest
+
+
+@pytest.mark.parametrize("transport", ["delta", "sotw"])
+@given(events=EVENTS)
+@settings(max_examples=300, deadline=None)
+def test_an_envoy_that_accepts_gets_the_newest_state(transport: str, events: list[tuple[str, Any]]) -> None:
+    """After any history, a client that accepts what it is sent has the newest snapshot, and we know it."""
+    envoy, newest = play(transport, events)
+    expected = {
+        t: {r.name: r.version for r in newest.of(t).values()} for t in (CLUSTER, ENDPOINTS, LISTENER, SCOPE, ROUTES)
+    }
+    assert envoy.has == expected
+    assert envoy.stream.synced
+    assert envoy.stream.acked == expected
+    assert envoy.stream.rejections == {}
+
+
+@pytest.mark.parametrize("transport", ["delta", "sotw"])
+@given(events=EVENTS)
+@settings(max_examples=300, deadline=None)
+def test_the_same_content_is_not_sent_twice(transport: str, events: list[tuple[str, Any]]) -> None:
+    """No resource is sent again with the content it was sent with last, whether accepted or refused.
+
+    Except: the client asks for it anew, its cluster changed (endpoints), or it was refused together with
+    others of which one changed.
+    """
+    envoy, _ = play(transport, [event for event in events if event[0] != "reconnect" or transport == "delta"])
+    assert envoy.repeats == []
