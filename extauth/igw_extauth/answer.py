@@ -33,9 +33,8 @@ def answer(decision: Decision) -> Answer:
     """Give the answer for a decision."""
     match decision:
         case Allow(principal, organization):
-            return Answer(
-                200, ((_PRINCIPAL, header_value(principal)), (_ORGANIZATION, header_value(organization)))
-            )
+            headers = ((_PRINCIPAL, header_value(principal)), (_ORGANIZATION, header_value(organization)))
+            return Answer(200, headers)
         case Deny():
             return _DENIALS[decision]
         case _:

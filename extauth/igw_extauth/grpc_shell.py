@@ -68,9 +68,5 @@ def response(answer: Answer) -> Any:
 
 def _headers(answer: Answer) -> list[Any]:
     overwrite = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-    return [
-        base_pb2.HeaderValueOption(
-            header={"key": name.decode(), "value": value.decode()}, append_action=overwrite
-        )
-        for name, value in answer.headers
-    ]
+    headers = [{"key": name.decode(), "value": value.decode()} for name, value in answer.headers]
+    return [base_pb2.HeaderValueOption(header=header, append_action=overwrite) for header in headers]

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import quote
 
 from igw_model.deployment import Deployment
 from igw_model.document import FieldError
@@ -30,7 +31,8 @@ Violation = tuple[Gateway | Deployment, FieldError]
 
 def derived_id(kind: str, organization: str, name: str) -> str:
     """Give the id of a definition that names none: always the same for the same kind, organisation and name."""
-    return str(uuid.uuid5(_NAMESPACE, f"{kind}/{organization}/{name}"))
+    parts = (quote(part, safe="", errors="backslashreplace") for part in (kind, organization, name))
+    return str(uuid.uuid5(_NAMESPACE, "/".join(parts)))
 
 
 def gateway_host(gateway_id: str, domain: str) -> str:

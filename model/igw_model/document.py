@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 
@@ -29,6 +29,12 @@ class Spec(BaseModel):
         frozen=True, extra="forbid", strict=True, alias_generator=to_camel, hide_input_in_errors=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, data: Any) -> Any:
+        """Protobuf JSON: a null field is a field that was left out, at every depth."""
+        return _without_nulls(data) if isinstance(data, Mapping) else data
+
 
 S = TypeVar("S", bound=Spec)
 T = TypeVar("T")
@@ -43,11 +49,11 @@ def parse(spec: type[S], document: Any, choices: Iterable[Choice]) -> S | list[F
     """Give the value that a document defines, or every rule that it breaks.
 
     A choice is written as one of several keys (``coreWeaveAuth: {}``) and becomes one field, tagged with
-    the key. A null means that the field was left out, as in protobuf JSON.
+    the key.
     """
     if not isinstance(document, Mapping):
         return [FieldError("", "must be an object")]
-    fields = {key: value for key, value in document.items() if value is not None}
+    fields = _without_nulls(document)
     errors = [error for choice in choices for error in _fold(fields, choice)]
     try:
         value = spec.model_validate(fields)
@@ -58,23 +64,26 @@ def parse(spec: type[S], document: Any, choices: Iterable[Choice]) -> S | list[F
     return errors or value
 
 
+def _without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}
+
+
 def _fold(fields: dict[str, Any], choice: Choice) -> list[FieldError]:
     field, keys, required = choice
-    if field in fields:
-        del fields[field]
-        return [FieldError(field, "unknown field")]
+    # The model's own name for the choice is not a name of the API.
+    unknown = [FieldError(field, "unknown field")] if fields.pop(field, None) is not None else []
     present = [key for key in keys if key in fields]
     values = [fields.pop(key) for key in present]
     if len(present) > 1:
-        return [FieldError(", ".join(present), "choose exactly one")]
+        return [*unknown, FieldError(", ".join(present), "choose exactly one")]
     if not present:
-        return [FieldError(", ".join(keys), "choose exactly one")] if required else []
+        return [*unknown, *([FieldError(", ".join(keys), "choose exactly one")] if required else [])]
     if not isinstance(values[0], Mapping):
-        return [FieldError(present[0], "must be an object")]
+        return [*unknown, FieldError(present[0], "must be an object")]
     if "kind" in values[0]:
-        return [FieldError(f"{present[0]}.kind", "unknown field")]
+        return [*unknown, FieldError(f"{present[0]}.kind", "unknown field")]
     fields[field] = {"kind": present[0], **values[0]}
-    return []
+    return unknown
 
 
 def _field_error(error: Any, chosen: set[str]) -> FieldError:
@@ -91,6 +100,7 @@ def _path(location: Iterable[str | int]) -> str:
 
 _TYPES = {
     "string_type": "a string",
+    "string_unicode": "valid Unicode text",
     "int_type": "a whole number",
     "bool_type": "true or false",
     "tuple_type": "a list",
@@ -113,6 +123,8 @@ def _reason(kind: str, context: Mapping[str, Any], message: str) -> str:
             return f"must be at most {context['le']}"
         case "greater_than_equal":
             return f"must be at least {context['ge']}"
+        case "string_too_short" | "too_short" if context["min_length"] == 1:
+            return "must not be empty"
         case "string_too_short":
             return f"must have at least {context['min_length']} characters"
         case "string_too_long":

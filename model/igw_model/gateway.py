@@ -36,7 +36,7 @@ class WeightsAndBiasesAuth(Spec):
 
 
 def _api_type(value: Any) -> Any:
-    return API_TYPES.get(value, value) if isinstance(value, int) else value
+    return API_TYPES.get(value, str(value)) if type(value) is int else value
 
 
 def _openai_only(value: str) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 
 START_SECONDS = 60
+REPLICAS = ("small-a", "small-b", "small-c")
 ANY_PORTS = [
     part
     for name in ("", "admin", "xds", "xds-ops", "extauth", "extauth-grpc", "extauth-ops", "extproc", "extproc-ops", "demo")
@@ -83,14 +84,20 @@ class Running:
     def get(self, gateway: str, path: str, token: str | None = None) -> httpx.Response:
         return httpx.get(f"{self.ready['ingress']}{path}", headers=self.headers(gateway, token), timeout=30)
 
-    def replica_ports(self) -> list[int]:
-        """Give the demo's model servers' ports, from the definitions."""
-        lines = self.definitions.read_text().splitlines()
-        return sorted({int(line.split("port:")[1].split("}")[0]) for line in lines if "port:" in line and "address" in line})
+    def option(self, child: str, name: str) -> str:
+        """Give an option that a child process was started with."""
+        command = Path(f"/proc/{self.pids[child]}/cmdline").read_text().split("\0")
+        return command[command.index(name) + 1]
+
+    def replica_port(self, name: str) -> int:
+        """Give a demo model server's port."""
+        return int(self.option(name, "--port"))
 
     def seen(self) -> dict[str, dict[str, Any]]:
-        """Give what each model server has seen, by its name."""
-        return {seen["name"]: seen for seen in map(_seen, self.replica_ports())}
+        """Give what each of the demo's model servers has seen."""
+        return {
+            name: httpx.get(f"http://127.0.0.1:{self.replica_port(name)}/demo/seen").json() for name in REPLICAS
+        }
 
     def edit(self, change: Callable[[str], str]) -> None:
         """Change the demo's definitions as an editor does: a new file renamed over the old."""
@@ -104,11 +111,6 @@ class Running:
         self.process.send_signal(signal.SIGINT)
         self.process.wait(timeout=15)
         return time.monotonic() - began
-
-
-def _seen(port: int) -> dict[str, Any]:
-    answer = httpx.get(f"http://127.0.0.1:{port}/demo/seen")
-    return {"name": answer.headers["x-demo-replica"], **answer.json()}
 
 
 def chat(model: str = "demo/small", text: str = "hello", **more: Any) -> Body:

@@ -4,9 +4,9 @@ Each docstring gives the rule in our words and, in brackets, the section it is f
 """
 
 import pytest
-
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 from igw_xds.stream import Accepted, DeltaStream, Rejected
+
 from tests.unit.xds_stream.builders import NODE, ack, content, delta, nack, sent, world
 
 
@@ -121,7 +121,7 @@ def test_only_the_changed_resource_is_sent(stream: DeltaStream) -> None:
 
 
 def test_a_name_occurs_once_in_a_response(stream: DeltaStream) -> None:
-    """A response must not hold one name twice, even if a client asks for it twice [Duplicate Resource Names]."""
+    """A response must not hold a name twice, even if it is asked for twice [Duplicate Resource Names]."""
     [response] = stream.receive(delta(CLUSTER, subscribe=["*", "a", "a"]))
     names = [r.name for r in response.resources]
     assert sorted(names) == sorted(set(names))
@@ -212,7 +212,7 @@ def test_phantom_unsubscription_is_ignored(stream: DeltaStream) -> None:
 
 
 def test_leaving_a_name_under_a_wildcard_sends_it(stream: DeltaStream) -> None:
-    """The client cannot know if the wildcard still holds the name: it is sent [Unsubscribing from Resources]."""
+    """The client cannot know if the wildcard holds the name: it is sent [Unsubscribing from Resources]."""
     [response] = stream.receive(delta(CLUSTER, subscribe=["*", "a"]))
     stream.receive(ack(response))
     assert sent(stream.receive(delta(CLUSTER, unsubscribe=["a"]))) == [("clusters", ["a:1"], [])]
@@ -270,7 +270,7 @@ def test_reconnect_removes_what_went_meanwhile(stream: DeltaStream) -> None:
 
 
 def test_types_are_versioned_and_answered_apart(stream: DeltaStream) -> None:
-    """Each type on an aggregated stream is a sub-stream of its own [ACK/NACK; Aggregated Discovery Service]."""
+    """Each type on an aggregated stream has its own state [ACK/NACK; Aggregated Discovery Service]."""
     [clusters] = stream.receive(delta(CLUSTER))
     [listeners] = stream.receive(delta(LISTENER))
     stream.receive(nack(clusters, error="no"))

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot
 from igw_xds.stream import DeltaStream, SotwStream
+
 from tests.unit.xds_stream.builders import ack, delta, nack, sent, sotw, world
 
 OLD = world(clusters=["a"], endpoints=["a"], listeners=["l"], scopes=["s"], routes=["r"])
@@ -83,7 +83,9 @@ def test_routes_wait_for_warm_clusters(client: Client) -> None:
 
 def test_endpoints_asked_for_are_sent_while_clusters_wait(client: Client) -> None:
     """Endpoints must come during warming, or it never ends [Resource warming]."""
-    client.publish(world(clusters=["a", "b"], endpoints=["a", "b"], listeners=["l"], scopes=["s"], routes=["r"]))
+    client.publish(
+        world(clusters=["a", "b"], endpoints=["a", "b"], listeners=["l"], scopes=["s"], routes=["r"])
+    )
     assert sent(client.want(ENDPOINTS, "a", "b")) == [("endpoints", ["b:1"], [])]
 
 

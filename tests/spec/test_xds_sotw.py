@@ -4,9 +4,9 @@ Each docstring gives the rule in our words and, in brackets, the section it is f
 """
 
 import pytest
-
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE
 from igw_xds.stream import Accepted, Rejected, SotwStream
+
 from tests.unit.xds_stream.builders import NODE, ack, content, nack, sent, sotw, world
 
 WORLD = world(clusters=["a", "b"], endpoints=["a", "b"], listeners=["l"], scopes=["s"], routes=["q", "r"])
@@ -98,7 +98,7 @@ def test_equal_content_is_not_sent_again(stream: SotwStream) -> None:
     assert stream.publish(world(clusters=["a", "b"])) == []
 
 
-def test_a_new_request_supersedes_those_before(stream: SotwStream) -> None:
+def test_a_new_request_supersedes_those_before() -> None:
     """Only the latest request of a type counts [When to send an update]."""
     unanswered = SotwStream()
     unanswered.receive(sotw(ENDPOINTS, "a"))
@@ -148,7 +148,9 @@ def test_a_name_dropped_and_asked_for_again_is_sent_again(stream: SotwStream) ->
     assert sent(stream.receive(ack(response, "a", "b"))) == [("endpoints", ["b:1"], [])]
 
 
-@pytest.mark.parametrize(("type_url", "kind"), [(CLUSTER, "clusters"), (LISTENER, "listeners"), (SCOPE, "scopes")])
+@pytest.mark.parametrize(
+    ("type_url", "kind"), [(CLUSTER, "clusters"), (LISTENER, "listeners"), (SCOPE, "scopes")]
+)
 def test_root_types_are_sent_whole(type_url: str, kind: str) -> None:
     """Clusters and listeners, and Envoy's scopes, travel as the whole set [Grouping Resources...]."""
     stream = SotwStream()

@@ -1,13 +1,13 @@
-"""Plays a transcript: what the control plane publishes and Envoy says, in; the same text with our answers, out.
+"""Plays a transcript: what the control plane publishes and Envoy says, in; the same with our answers, out.
 
-    publish: clusters a:1; routes r:1       a snapshot; `a:1` is a resource and a number for its content
-    envoy: endpoints +a -b known c:1        an incremental request (`*` is a name like others)
-    envoy: endpoints a b at a:1             a state-of-the-world request from a client that has a:1
-    envoy: endpoints a b nonce #1           the same, about response 1 (else: about the last one it got)
-    envoy: ack #1       envoy: nack #1 why
-    reconnect                               a new stream to a control plane that has the same snapshot
-        -> clusters #1: a:1, without b      our response 1
-        = synced                            what `synced` and `rejections` say, when it changed
+publish: clusters a:1; routes r:1       a snapshot; `a:1` is a resource and a number for its content
+envoy: endpoints +a -b known c:1        an incremental request (`*` is a name like others)
+envoy: endpoints a b at a:1             a state-of-the-world request from a client that has a:1
+envoy: endpoints a b nonce #1           the same, about response 1 (else: about the last one it got)
+envoy: ack #1       envoy: nack #1 why
+reconnect                               a new stream to a control plane that has the same snapshot
+    -> clusters #1: a:1, without b      our response 1
+    = synced                            what `synced` and `rejections` say, when it changed
 """
 
 import re
@@ -16,6 +16,7 @@ from typing import Any
 
 from igw_xds.snapshot import Snapshot, snapshot
 from igw_xds.stream import DeltaStream, SotwStream
+
 from tests.unit.xds_stream.builders import NODE, SHORT, ack, content, delta, nack, sent, sotw, world
 
 TYPE_OF = {short: type_url for type_url, short in SHORT.items()}
@@ -98,7 +99,9 @@ class Conversation:
             node=NODE if self.stream.node is None else None,
             subscribe=re.findall(r"\+(\S+)", names),
             unsubscribe=re.findall(r"-(\S+)", names),
-            known={name: _content(name, number).version for name, number in re.findall(r"(\S+):(\d+)", known)},
+            known={
+                name: _content(name, number).version for name, number in re.findall(r"(\S+):(\d+)", known)
+            },
         )
 
     def _sotw(self, type_url: str, words: list[str]) -> Any:
@@ -106,7 +109,9 @@ class Conversation:
         rest, _, at = rest.partition("at ")
         self.names[type_url] = rest.split()
         held = [_content(name, number) for name, number in re.findall(r"(\S+):(\d+)", at)]
-        version = snapshot({type_url: held}).type_version(type_url) if held else self.versions.get(type_url, "")
+        version = (
+            snapshot({type_url: held}).type_version(type_url) if held else self.versions.get(type_url, "")
+        )
         return sotw(
             type_url,
             *rest.split(),

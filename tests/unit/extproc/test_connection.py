@@ -162,13 +162,22 @@ def test_a_message_over_the_limit_fails_before_it_is_held() -> None:
 
 
 def test_all_unfinished_messages_together_are_bounded() -> None:
-    """Half bodies on many streams cannot fill the memory: the one that exceeds the bound fails, others go on."""
+    """Half bodies on many streams cannot fill memory: the one that exceeds the bound fails, others go on."""
     connection = opened(Limits(message_bytes=20_000, held_bytes=30_000, streams=9))
     half = b"\x00\x00\x00\x4e\x00" + b"x" * 14_000
     connection.receive(begin(1) + data(1, half) + begin(3) + data(3, half))
     assert connection.receive(begin(5) + data(5, half)) == [Opened(5), Left(5)]
     assert b"grpc-status\x018" in failed(connection)
     assert connection.receive(data(1, b"x" * (0x4E00 - 14_000))) == [Received(1, b"x" * 0x4E00)]
+
+
+def test_what_a_reset_stream_held_is_free_again() -> None:
+    """Clients that go away in the middle of their bodies leave the bound as it was."""
+    connection = opened()
+    half = b"\x00\x00\x00\x4e\x00" + b"x" * 14_000
+    for stream in (1, 3, 5):
+        connection.receive(begin(stream) + data(stream, half) + frames.reset(stream, Http2Error.NO_ERROR))
+    assert connection.receive(begin(7) + data(7, half)) == [Opened(7)]
 
 
 def test_compressed_messages_are_not_read() -> None:

@@ -45,6 +45,7 @@ TRANSCRIPTS: dict[str, list[tuple[Any, Answer, bool]]] = {
     "compressed, as text": [(headers(encoding="br", raw=False), Refuse(UNSUPPORTED_ENCODING), True)],
     "compressed once": [(headers(encoding="identity, gzip"), Refuse(UNSUPPORTED_ENCODING), True)],
     "not compressed": [(headers(encoding="Identity"), PROCEED, False)],
+    "not compressed, twice": [(headers(encoding="identity,identity"), PROCEED, False)],
     "an empty coding": [(headers(encoding=""), PROCEED, False)],
     "body first": [(body(), Fail("got request_body, expected request_headers"), True)],
     "headers twice": [

@@ -113,6 +113,7 @@ def test_unknown_model_is_404_as_openai_says_it() -> None:
 
 
 @given(st.text())
+@example("😀" * 1000)
 def test_echo_is_short_and_printable(name: str) -> None:
     """Nothing of the client's that could forge a line or fill a log comes back in a message."""
     message = unknown_model(name).message

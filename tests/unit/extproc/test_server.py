@@ -12,18 +12,41 @@ import grpc
 import httpx
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
-from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as ext_proc_grpc
+from igw_extproc import frames
 from igw_extproc.server import Server
 from igw_extproc.service import serve
 from igw_extproc.settings import Settings
 from igw_extproc.tally import Tally
 
+PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 HEADERS = ext_proc.ProcessingRequest(request_headers=ext_proc.HttpHeaders())
 
 
 def body(content: bytes) -> Any:
     """A whole body as Envoy sends it."""
     return ext_proc.ProcessingRequest(request_body=ext_proc.HttpBody(body=content, end_of_stream=True))
+
+
+def process(channel: Any) -> Any:
+    """`ExternalProcessor.Process` on a channel."""
+    return channel.stream_stream(
+        PROCESS,
+        request_serializer=ext_proc.ProcessingRequest.SerializeToString,
+        response_deserializer=ext_proc.ProcessingResponse.FromString,
+    )
+
+
+async def model(call: Any, content: bytes) -> str:
+    """The model that one whole exchange gives."""
+    stream = call()
+    await stream.write(HEADERS)
+    assert (await stream.read()).WhichOneof("response") == "request_headers"
+    await stream.write(body(content))
+    answer = await stream.read()
+    assert await stream.read() is grpc.aio.EOF
+    assert await stream.code() is grpc.StatusCode.OK
+    (option,) = answer.request_body.response.header_mutation.set_headers
+    return str(option.header.raw_value.decode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +56,11 @@ class Bench:
     server: Server
     tally: Tally
     port: int
-    stub: Any
+    process: Any
 
     async def model(self, content: bytes) -> str:
         """The model that one whole exchange gives."""
-        stream = self.stub.Process()
-        await stream.write(HEADERS)
-        assert (await stream.read()).WhichOneof("response") == "request_headers"
-        await stream.write(body(content))
-        answer = await stream.read()
-        assert await stream.read() is grpc.aio.EOF
-        assert await stream.code() is grpc.StatusCode.OK
-        (option,) = answer.request_body.response.header_mutation.set_headers
-        return str(option.header.raw_value.decode())
+        return await model(self.process, content)
 
 
 @contextlib.asynccontextmanager
@@ -56,7 +71,7 @@ async def bench(**settings: Any) -> AsyncIterator[Bench]:
     port = await server.start()
     options = [("grpc.max_send_message_length", -1)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
-        yield Bench(server, tally, port, ext_proc_grpc.ExternalProcessorStub(channel))
+        yield Bench(server, tally, port, process(channel))
         await server.close(0.1)
 
 
@@ -84,7 +99,7 @@ async def test_an_exchange() -> None:
 async def test_a_refusal_ends_the_stream_and_is_counted_by_its_code() -> None:
     """An immediate response is the last word."""
     async with bench() as it:
-        stream = it.stub.Process()
+        stream = it.process()
         await stream.write(HEADERS)
         await stream.read()
         await stream.write(body(b"{"))
@@ -118,7 +133,7 @@ async def test_a_body_over_the_limit_fails_the_stream() -> None:
 async def test_a_surprise_fails_the_stream() -> None:
     """A stream closed with OK would let the request through, so it never is."""
     async with bench() as it:
-        stream = it.stub.Process()
+        stream = it.process()
         await stream.write(body(b'{"model":"gpt"}'))
         assert await status(stream) is grpc.StatusCode.INVALID_ARGUMENT
         assert it.tally.outcomes() == {"failed": 1}
@@ -135,7 +150,7 @@ async def test_bytes_that_are_no_message_fail_the_stream() -> None:
 async def test_half_closed_before_the_body() -> None:
     """An exchange that the client ends early is not ended with OK."""
     async with bench() as it:
-        stream = it.stub.Process()
+        stream = it.process()
         await stream.write(HEADERS)
         await stream.read()
         await stream.done_writing()
@@ -148,7 +163,7 @@ async def test_a_client_that_goes_away_leaves_nothing(caplog: pytest.LogCaptureF
     caplog.set_level(logging.DEBUG)
     async with bench() as it:
         for _ in range(20):
-            stream = it.stub.Process()
+            stream = it.process()
             await stream.write(HEADERS)
             await stream.read()
             stream.cancel()
@@ -158,12 +173,25 @@ async def test_a_client_that_goes_away_leaves_nothing(caplog: pytest.LogCaptureF
         async with grpc.aio.insecure_channel(
             f"127.0.0.1:{it.port}", [("grpc.use_local_subchannel_pool", 1)]
         ) as other:
-            stream = ext_proc_grpc.ExternalProcessorStub(other).Process()
+            stream = process(other)()
             await stream.write(HEADERS)
             await stream.read()
         await until(it.tally, "abandoned", 21)
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
     assert it.server._peers == set()
+
+
+async def test_a_connection_that_breaks_is_counted() -> None:
+    """Envoy may die in the middle of an exchange."""
+    async with bench() as it:
+        _, writer = await asyncio.open_connection("127.0.0.1", it.port)
+        writer.write(
+            frames.PREFACE + frames.settings({}) + frames.frame(frames.HEADERS, frames.END_HEADERS, 1)
+        )
+        await writer.drain()
+        writer.close()
+        await until(it.tally, "abandoned")
+        assert it.server._peers == set()
 
 
 async def test_http_1_is_hung_up() -> None:
@@ -178,7 +206,7 @@ async def test_http_1_is_hung_up() -> None:
 async def test_close_lets_exchanges_end() -> None:
     """An exchange that has begun is answered within the grace; new connections are not taken."""
     async with bench() as it:
-        stream = it.stub.Process()
+        stream = it.process()
         await stream.write(HEADERS)
         await stream.read()
         closing = asyncio.create_task(it.server.close(10))
@@ -193,7 +221,7 @@ async def test_close_lets_exchanges_end() -> None:
 async def test_close_fails_what_outlasts_the_grace() -> None:
     """What is not answered is broken off, not ended with OK."""
     async with bench() as it:
-        stream = it.stub.Process()
+        stream = it.process()
         await stream.write(HEADERS)
         await stream.read()
         await it.server.close(0.1)
@@ -214,8 +242,7 @@ async def test_the_process_serves_and_stops() -> None:
         running = asyncio.create_task(serve(settings, stop))
         await _ready(settings)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{settings.port}") as channel:
-            stub = ext_proc_grpc.ExternalProcessorStub(channel)
-            assert await Bench(None, None, 0, stub).model(b'{"model":"gpt"}') == "gpt"  # type: ignore[arg-type]
+            assert await model(process(channel), b'{"model":"gpt"}') == "gpt"
         async with httpx.AsyncClient() as client:
             metrics = (await client.get(f"http://127.0.0.1:{settings.ops_port}/metrics")).text
         assert 'igw_extproc_exchanges_total{outcome="routed"} 1.0' in metrics

@@ -7,7 +7,6 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 from google.rpc.status_pb2 import Status
-
 from igw_xds.snapshot import (
     CLUSTER,
     ENDPOINTS,
@@ -29,7 +28,7 @@ def content(name: str, number: int = 1) -> Resource:
     return resource(name, Cluster(name=name, alt_stat_name=str(number)))
 
 
-def world(  # noqa: PLR0913 - one argument per resource type
+def world(
     *,
     clusters: Mapping[str, int] | Iterable[str] = (),
     endpoints: Mapping[str, int] | Iterable[str] = (),
@@ -69,7 +68,7 @@ def delta(  # noqa: PLR0913 - the fields of the message
     )
 
 
-def sotw(  # noqa: PLR0913 - the fields of the message
+def sotw(
     type_url: str,
     *names: str,
     version: str = "",
@@ -110,7 +109,13 @@ def sent(responses: Iterable[Any]) -> list[tuple[str, list[str], list[str]]]:
     ]
 
 
-SHORT = {CLUSTER: "clusters", ENDPOINTS: "endpoints", LISTENER: "listeners", SCOPE: "scopes", ROUTES: "routes"}
+SHORT = {
+    CLUSTER: "clusters",
+    ENDPOINTS: "endpoints",
+    LISTENER: "listeners",
+    SCOPE: "scopes",
+    ROUTES: "routes",
+}
 
 
 def _named(item: Any) -> str:

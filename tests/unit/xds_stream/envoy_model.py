@@ -8,9 +8,9 @@ from typing import Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.any_pb2 import Any as AnyMessage
-
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot, resource
 from igw_xds.stream import DeltaStream, SotwStream
+
 from tests.unit.xds_stream.builders import ack, delta, nack, sotw
 
 ROOTS = (CLUSTER, LISTENER, SCOPE)
@@ -25,7 +25,7 @@ class ModelEnvoy:
         self.has: dict[str, dict[str, str]] = {t: {} for t in (*ROOTS, ENDPOINTS, ROUTES)}
         self.versions: dict[str, str] = {}
         self.repeats: list[tuple[str, str]] = []
-        self.order: list[tuple[str, str]] = []
+        self.warming: set[str] = set()
         self.connect(None)
 
     def connect(self, snapshot: Snapshot | None) -> None:
@@ -33,6 +33,7 @@ class ModelEnvoy:
         self.stream: Any = DeltaStream() if self.delta else SotwStream()
         self.inbox: list[Any] = []
         self.held: list[Any] = []
+        self.warming = set()
         self.asked: dict[str, set[str]] = {}
         self.nonces: dict[str, str] = {}
         self.last: dict[tuple[str, str], str] = {(t, n): v for t in self.has for n, v in self.has[t].items()}
@@ -54,31 +55,32 @@ class ModelEnvoy:
         response = self.inbox.pop(0)
         self.nonces[response.type_url] = response.nonce
         if refuse:
+            if response.type_url == ENDPOINTS:  # Envoy ends warming also when it refuses the endpoints
+                self.warming -= {name for name, _ in _versions(response)}
             self._forgive(response)
             self._say(nack(response, *self._names(response.type_url), version=self._version(response)))
+            self._release()
             return
         self._apply(response)
         self._follow(response.type_url)
         self.held.append(response)
         self._release()
 
+    def time_out(self) -> None:
+        """Stop waiting for endpoints that do not come (initial_fetch_timeout)."""
+        self.warming = set()
+        self._release()
+
     def named(self, type_url: str) -> set[str]:
         """Give the names of this type that its parents name."""
         return {n for parent, child in CHILD.items() if child == type_url for n in self.has[parent]}
 
-    @property
-    def cold(self) -> set[str]:
-        """Clusters that were replaced and wait for endpoints."""
-        return {n for n in self.has[CLUSTER] if n in self.warming}
-
     def _release(self) -> None:
-        for response in [r for r in self.held if r.type_url != CLUSTER or not self.cold]:
+        for response in [r for r in self.held if r.type_url != CLUSTER or not self.warming]:
             self.held.remove(response)
             if not self.delta:
                 self.versions[response.type_url] = response.version_info
             self._say(ack(response, *self._names(response.type_url)))
-
-    warming: set[str] = set()  # noqa: RUF012 - replaced per instance by _apply
 
     def _apply(self, response: Any) -> None:
         type_url, items = response.type_url, dict(_versions(response))
@@ -89,7 +91,9 @@ class ModelEnvoy:
         for name in getattr(response, "removed_resources", ()):
             self.has[type_url].pop(name, None)
         if type_url == CLUSTER:
-            self.warming = self.cold | {n for n, v in items.items() if before.get(n) != v}
+            self.warming = (self.warming & self.has[CLUSTER].keys()) | {
+                name for name, version in items.items() if before.get(name) != version
+            }
         if type_url == ENDPOINTS:
             self.warming = self.warming - items.keys() - set(getattr(response, "removed_resources", ()))
 
@@ -105,13 +109,12 @@ class ModelEnvoy:
     def _ask(self, type_url: str) -> None:
         names, before = self.named(type_url), self.asked.get(type_url, set())
         first, self.asked[type_url] = type_url not in self.asked, names
-        self.excused |= {(type_url, name) for name in names - before}
+        known = self.has[type_url] if first and self.delta else {}
+        self.excused |= {(type_url, name) for name in names - before - known.keys()}
         if not self.delta:
             nonce, version = self.nonces.get(type_url, ""), self.versions.get(type_url, "")
             self._say(sotw(type_url, *sorted(names), version=version, nonce=nonce))
             return
-        known = self.has[type_url] if first else {}
-        self.excused -= {(type_url, name) for name in known}
         self._say(delta(type_url, subscribe=names - before, unsubscribe=before - names, known=known))
 
     def _names(self, type_url: str) -> list[str]:
@@ -154,7 +157,7 @@ class ModelEnvoy:
 
 
 def _versions(response: Any) -> list[tuple[str, str]]:
-    """Give name and version of each resource; a state-of-the-world resource has its version in its content."""
+    """Give name and version of each resource; the version is made anew from the content."""
     return [_version(item.resource if hasattr(item, "resource") else item) for item in response.resources]
 
 

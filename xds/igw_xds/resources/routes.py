@@ -28,6 +28,7 @@ Match = route_components_pb2.RouteMatch
 Route = route_components_pb2.Route
 
 MAX_MODEL_LIST_BYTES = 4 * 1024 * 1024
+NO_CLUSTER_HEADER = headers.INTERNAL_PREFIX + "no-cluster"
 # A credential for the gateway is no business of a model server's; the rest is our own.
 NOT_FORWARDED = ("authorization", "proxy-authorization", "cookie", headers.MODEL)
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
@@ -64,27 +65,37 @@ def route_configuration(gateway: PlannedGateway, data_plane: DataPlane) -> route
 def _routes(gateway: PlannedGateway, data_plane: DataPlane) -> list[Route]:
     match gateway.routing:
         case BodyBasedRouting():
-            return _by_header(gateway, headers.MODEL, data_plane)
+            return [*_by_header(gateway, headers.MODEL, "model", data_plane), _until_the_body_is_read()]
         case HeaderBasedRouting(header_name=name):
-            return _by_header(gateway, name, data_plane)
+            missing = ApiError(400, "missing_model", f"Name a model in the '{name}' header.", name)
+            return [*_by_header(gateway, name, name, data_plane), error_route(Match(prefix="/"), missing)]
         case PathBasedRouting():
             return _by_path(gateway, data_plane)
         case other:
             assert_never(other)
 
 
-def _by_header(gateway: PlannedGateway, header: str, data_plane: DataPlane) -> list[Route]:
+def _by_header(gateway: PlannedGateway, header: str, param: str, data_plane: DataPlane) -> list[Route]:
     """Match the name in a header; on a body gateway extproc has put it there."""
-    where = "'model' field" if header == headers.MODEL else f"'{header}' header"
-    param = "model" if header == headers.MODEL else header
     unknown = ApiError(404, "model_not_found", f"The model '%REQ({header})%' does not exist.", param)
-    missing = ApiError(400, "missing_model", f"Name a model in the {where}.", param)
     return [
         _model_list(gateway),
         *(_model(_header_match(header, model.name), model, data_plane) for model in gateway.models),
         error_route(Match(prefix="/", headers=[_present(header)]), unknown),
-        error_route(Match(prefix="/"), missing),
     ]
+
+
+def _until_the_body_is_read() -> Route:
+    """Hold a request while extproc reads its body; extproc answers, or names a model and the route is chosen anew.
+
+    It must be a route to a cluster, or the body buffer's limit of the virtual host does not count (Envoy takes
+    it from the route entry, which a direct response has not). The header is never set, so the cluster never
+    exists: whatever got here unread is refused.
+    """
+    action = route_components_pb2.RouteAction(
+        cluster_header=NO_CLUSTER_HEADER, cluster_not_found_response_code=route_components_pb2.RouteAction.NOT_FOUND
+    )
+    return Route(match=Match(prefix="/"), route=action)
 
 
 def _by_path(gateway: PlannedGateway, data_plane: DataPlane) -> list[Route]:

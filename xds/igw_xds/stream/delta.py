@@ -39,6 +39,8 @@ class DeltaStream(Stream[DeltaDiscoveryRequest, DeltaDiscoveryResponse]):
         track.claims({name: Resource(name, version, AnyMessage()) for name, version in known.items()})
 
     def _offer(self, track: Track, wanted: Mapping[str, Resource], phase: Phase) -> Offer | None:
+        if phase is not Phase.URGENT:
+            track.reconsider(wanted)
         urgent = track.urgent(wanted)
         resources = {name: wanted[name] for name in sorted(urgent) if name in wanted}
         removed = {name for name in urgent if name not in wanted and name not in track.told}

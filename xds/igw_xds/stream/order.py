@@ -2,7 +2,7 @@
 
 Types go in the order of `snapshot.TYPES`; a change waits while an earlier type has an open response. Envoy
 holds its ACK of clusters back until they are warm, so routes never name a cluster that is not ready.
-What a client waits for by name goes at once: warming, and so that ACK, needs it.
+What a client waits for by name, and all endpoints, go at once: warming, and so that ACK, may need them.
 Clusters and endpoints are taken away last, and not while anything stands refused: Envoy may still use them.
 """
 
@@ -142,10 +142,10 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
             return
         held = False
         for track in self._tracks.values():
+            waits = bool(track.outstanding) or (held and track.type_url != ENDPOINTS)
+            yield from self._send(track, Phase.URGENT if waits else Phase.CHANGE)
             held = held or bool(track.outstanding)
-            yield from self._send(track, Phase.URGENT if held else Phase.CHANGE)
-            held = held or bool(track.outstanding)
-        if not held and not any(track.refused for track in self._tracks.values()):
+        if not held and not any(track.resists for track in self._tracks.values()):
             yield from self._remove()
         for track in self._tracks.values():
             track.settle()
@@ -159,11 +159,9 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
     def _send(self, track: Track, phase: Phase) -> Iterator[ResponseT]:
         if not track.subscription.active or (self.one_at_a_time and track.outstanding):
             return
-        if phase is Phase.URGENT and track.claim and track.type_url != ENDPOINTS:
-            return  # a returning client has something to go on with; only endpoints may be needed for warming
+        if phase is Phase.URGENT and track.claim:
+            return  # a returning client has something to go on with
         wanted = self._wanted(track)
-        if phase is not Phase.URGENT:
-            track.reconsider(wanted)
         offer = self._offer(track, wanted, phase)
         track.fresh = False
         track.due = {name for name in track.due if not track.subscription.covers(name)}

@@ -34,6 +34,8 @@ class SotwStream(Stream[DiscoveryRequest, DiscoveryResponse]):
         _compare_claim(track, wanted)
         if track.type_url in ROOTS:
             return _whole(track, wanted, phase)
+        if phase is not Phase.URGENT:
+            track.reconsider(wanted)
         resources = {name: wanted[name] for name in sorted(track.urgent(wanted)) if name in wanted}
         if phase is Phase.CHANGE or track.fresh:
             resources |= track.changed(wanted)

@@ -52,8 +52,8 @@ class Track:
     told: dict[str, Resource] = field(default_factory=dict)
     accepted: dict[str, Resource] = field(default_factory=dict)
     outstanding: dict[str, Offer] = field(default_factory=dict)
-    refused: dict[str, Resource | None] = field(default_factory=dict)
-    """Content of NACKed responses by name; None is a refused removal."""
+    refused: dict[str, dict[str, Resource | None]] = field(default_factory=dict)
+    """Content of NACKed responses, by nonce and name, while we still want it; None is a refused removal."""
     rejection: str = ""
     nonce: str = ""
     claim: str = ""
@@ -64,9 +64,12 @@ class Track:
         self.seen = True
         self.fresh = subscription.wildcard and (self.fresh or not self.subscription.wildcard)
         if not subscription.wildcard and subscription != self.subscription:
-            for memory in (self.told, self.accepted, self.refused):
+            for memory in (self.told, self.accepted):
                 for name in [name for name in memory if not subscription.covers(name)]:
                     del memory[name]
+            self._drop_refused(
+                [n for group in self.refused.values() for n in group if not subscription.covers(n)]
+            )
         self.subscription = subscription
         self.due.update(name for name in due if subscription.covers(name))
 
@@ -97,14 +100,15 @@ class Track:
         Envoy applies the good part of some responses it refuses (envoy-native.md, "Rejection and loss"), so
         after a NACK nobody knows which of several resources it has.
         """
-        if all(wanted.get(name) == resource for name, resource in self.refused.items()):
-            return
-        for name in self.refused:
-            if name in wanted:
-                self.told.pop(name, None)
-            elif name in self.accepted:
-                self.told[name] = self.accepted[name]
-        self.refused.clear()
+        for nonce, group in list(self.refused.items()):
+            if all(wanted.get(name) == resource for name, resource in group.items()):
+                continue
+            del self.refused[nonce]
+            for name in group:
+                if name in wanted:
+                    self.told.pop(name, None)
+                elif name in self.accepted:
+                    self.told[name] = self.accepted[name]
 
     def sent(self, nonce: str, offer: Offer) -> None:
         """Remember a response that goes out."""
@@ -112,11 +116,11 @@ class Track:
         self.outstanding[nonce] = offer
         if offer.whole:
             self.told.clear()
+            self.refused.clear()
         self.told.update(offer.resources)
         for name in offer.removed:
             self.told.pop(name, None)
-        for name in (*offer.resources, *offer.removed):
-            self.refused.pop(name, None)
+        self._drop_refused((*offer.resources, *offer.removed))
 
     def answered(self, nonce: str, error: str | None) -> Answer | None:
         """Take the client's word on a response; None when the nonce belongs to none that is open."""
@@ -127,15 +131,33 @@ class Track:
             self._accept(offer)
             return Accepted(self.type_url)
         self.rejection = error
-        latest = {name: r for name, r in offer.resources.items() if self.told.get(name) == r}
-        self.refused.update(latest)
-        self.refused.update({name: None for name in offer.removed if name not in self.told})
+        group: dict[str, Resource | None] = dict.fromkeys(
+            offer.removed & self.accepted.keys() - self.told.keys()
+        )
+        group.update({name: r for name, r in offer.resources.items() if self.told.get(name) == r})
+        if group:
+            self.refused[nonce] = group
         return Rejected(self.type_url, error)
 
     def settle(self) -> None:
         """Forget the rejection's text when nothing refused stands and nothing awaits an answer."""
         if not self.refused and not self.outstanding:
             self.rejection = ""
+
+    @property
+    def resists(self) -> bool:
+        """Whether content that we still want stands refused."""
+        return any(resource is not None for group in self.refused.values() for resource in group.values())
+
+    def _drop_refused(self, names: Iterable[str]) -> None:
+        if not self.refused:
+            return
+        dropped = set(names)
+        kept = {
+            nonce: {n: r for n, r in group.items() if n not in dropped}
+            for nonce, group in self.refused.items()
+        }
+        self.refused = {nonce: group for nonce, group in kept.items() if group}
 
     def _accept(self, offer: Offer) -> None:
         if offer.whole:

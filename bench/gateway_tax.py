@@ -1,0 +1,91 @@
+"""What the gateway costs beside a plain Envoy: throughput, latency and CPU, as ratios within one run.
+
+`python bench/gateway_tax.py` prints a table; with `--write` it goes into docs/performance.md. Rows and
+targets are in tax/rows.py. Run by hand on a quiet machine; nothing here is timed in tests.
+"""
+
+import argparse
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tax.load import INSTALL, Load, apply
+from tax.measure import Measure, median, rounds
+from tax.processes import FailedError, Processes
+from tax.report import Run, replaced, section, verdicts
+from tax.rows import ROWS, Row
+from tax.stage import program, set_up
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+WARM_UP_SECONDS = 2
+CORES = os.cpu_count() or 1
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run, and give the exit status: 0 done, 1 the run is worth nothing, 2 a target was missed."""
+    options = _options(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    try:
+        load = Load(program("wrk", INSTALL), options.seconds, options.connections)
+        medians, foreign = _run(load, options.rounds)
+        text = section(_described(arguments, options.rounds, foreign), medians)
+    except FailedError as failed:
+        print(f"gateway_tax: {failed}", file=sys.stderr)
+        return 1
+    print(text)
+    if options.write:
+        PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
+    reached = all(ok for row, measure in medians.items() for _, ok in verdicts(row, measure))
+    return 0 if reached else 2
+
+
+def _run(load: Load, count: int) -> tuple[dict[Row, Measure], float]:
+    """Give the medians, and the share of the machine that others used."""
+    with tempfile.TemporaryDirectory(prefix="gateway-tax-") as folder, Processes(Path(folder)) as processes:
+        stage = set_up(processes, Path(folder))
+        for row in ROWS:
+            apply(Load(load.wrk, WARM_UP_SECONDS, load.connections), stage, row)
+        began, before = time.monotonic(), processes.foreign_cpu_seconds()
+        measured = rounds(load, stage, count)
+        foreign = (processes.foreign_cpu_seconds() - before) / (time.monotonic() - began) / CORES
+        processes.check()
+    return {row: median(measures) for row, measures in measured.items()}, max(0.0, foreign)
+
+
+def _described(arguments: Sequence[str], count: int, foreign: float) -> Run:
+    told = subprocess.run(
+        (program("envoy", ""), "--version"), capture_output=True, text=True, check=True
+    ).stdout
+    version = re.search(r"/(\d+\.\d+\.\d+)", told)
+    return Run(
+        command=" ".join(("python bench/gateway_tax.py", *arguments)),
+        day=datetime.now(UTC).date(),
+        cores=CORES,
+        envoy=version.group(1) if version else "of unknown version",
+        python=platform.python_version(),
+        rounds=count,
+        foreign=foreign,
+    )
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=int, default=10, help="of load on each row, in each round (10)")
+    parser.add_argument("--connections", type=int, default=32, help="kept alive at once (32)")
+    parser.add_argument("--rounds", type=int, default=3, help="over all rows; medians are told (3)")
+    parser.add_argument("--write", action="store_true", help="replace the table in docs/performance.md")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""The medians as a Markdown table with a verdict for each target, and its place in the page. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from tax.measure import Measure
+from tax.rows import Row
+
+BEGIN = "<!-- gateway_tax:begin -->"
+END = "<!-- gateway_tax:end -->"
+HEADINGS = (
+    "",
+    "requests/s",
+    "of plain",
+    "p50 ms",
+    "p99 ms",
+    "Envoy µs/request",
+    "extauth µs/check",
+    "extproc µs/exchange",
+    "targets",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a table was made by, where, and when."""
+
+    command: str
+    day: date
+    cores: int
+    envoy: str
+    python: str
+    rounds: int
+    foreign: float
+    """The share of the machine that other programs used meanwhile; above a few hundredths, run again."""
+
+
+def section(run: Run, medians: Mapping[Row, Measure]) -> str:
+    """Give the text between the markers."""
+    made = (
+        f"`{run.command}`, {run.day.isoformat()}, {run.cores} cores, Envoy {run.envoy}, Python {run.python}; "
+        f"medians of {run.rounds} round{'s' * (run.rounds > 1)}; "
+        f"other programs used {run.foreign:.0%} of the machine."
+    )
+    return f"{table(medians)}\n\n{made}"
+
+
+def table(medians: Mapping[Row, Measure]) -> str:
+    """Give the table, one line a row."""
+    lines = [HEADINGS, ("---", *("---:",) * (len(HEADINGS) - 2), "---")]
+    lines += [_cells(row, measure) for row, measure in medians.items()]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def verdicts(row: Row, measure: Measure) -> list[tuple[str, bool]]:
+    """Give each target of a row in words, and whether it is reached."""
+    target = row.target
+    found: list[tuple[str, bool]] = []
+    if target.ratio is not None:
+        found.append((f"≥ {target.ratio:.2f} of plain", measure.ratio >= target.ratio))
+    if target.check is not None and measure.check is not None:
+        found.append((f"check ≤ {target.check:.0f} µs", measure.check <= target.check))
+    if target.exchange is not None and measure.exchange is not None:
+        found.append((f"exchange ≤ {target.exchange:.0f} µs", measure.exchange <= target.exchange))
+    return found
+
+
+def replaced(page: str, text: str) -> str:
+    """Give the page with the text between the markers. Raises ValueError when it has none."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no {BEGIN} … {END}")
+    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+
+
+def _cells(row: Row, measure: Measure) -> tuple[str, ...]:
+    reached = [f"{'reached' if ok else '**missed**'}: {what}" for what, ok in verdicts(row, measure)]
+    return (
+        row.name,
+        f"{measure.throughput:,.0f}",
+        f"{measure.ratio:.2f}",
+        f"{measure.p50_ms:.1f}",
+        f"{measure.p99_ms:.1f}",
+        f"{measure.envoy:.0f}",
+        _microseconds(measure.check),
+        _microseconds(measure.exchange),
+        "; ".join(reached),
+    )
+
+
+def _microseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"

@@ -1,0 +1,86 @@
+"""A golden case: `definitions.yaml` (and `options.yaml`: zone, domain, organization, auth_transport) in, the
+plan and Envoy's whole static configuration out, both as YAML text with sorted keys.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from igw_model.definitions import Definitions
+from igw_store.files import load
+from igw_xds.bootstrap import static_bootstrap
+from igw_xds.plan import Plan, plan
+from igw_xds.resources.everything import snapshot_of
+from igw_xds.settings import AuthTransport, DataPlane, HostPort
+from igw_xds.snapshot import Snapshot
+
+HERE = Path(__file__).parent
+CASES = tuple(sorted(path.parent for path in HERE.glob("*/definitions.yaml")))
+OPTIONS = {"domain": "gw.example.com", "organization": None, "zone": None, "auth_transport": "http"}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a case's definitions become."""
+
+    plan: Plan
+    snapshot: Snapshot
+
+    @property
+    def plan_yaml(self) -> str:
+        """Give the content of `plan.yaml`."""
+        return _yaml(_document(self.plan))
+
+    @property
+    def envoy_yaml(self) -> str:
+        """Give the content of `envoy.yaml`."""
+        return _yaml(static_bootstrap(self.snapshot, HostPort("127.0.0.1", 9901)))
+
+
+def case(folder: Path) -> Case:
+    """Take a folder's definitions through the whole pipeline."""
+    options = _options(folder / "options.yaml")
+    definitions = _definitions(folder / "definitions.yaml", options["organization"])
+    planned = plan(
+        definitions.gateways, definitions.deployments, domain=options["domain"], zone=options["zone"]
+    )
+    data_plane = DataPlane(auth_transport=AuthTransport(options["auth_transport"]))
+    return Case(planned, snapshot_of(planned, data_plane))
+
+
+def _options(path: Path) -> dict[str, Any]:
+    given = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    assert given.keys() <= OPTIONS.keys(), f"{path}: unknown option"
+    return {**OPTIONS, **given}
+
+
+def _definitions(path: Path, organization: str | None) -> Definitions:
+    loaded = load([path], organization)
+    assert not loaded.errors, [str(error) for error in loaded.errors]
+    return loaded.definitions
+
+
+def _document(value: Any) -> Any:
+    """Give a value of the plan as plain YAML types."""
+    match value:
+        case BaseModel():
+            return _document(value.model_dump())
+        case Mapping():
+            return {key: _document(item) for key, item in value.items()}
+        case tuple() | list():
+            return [_document(item) for item in value]
+        case str():
+            return str(value)
+        case _ if is_dataclass(value):
+            return {field.name: _document(getattr(value, field.name)) for field in fields(value)}
+        case _:
+            return value
+
+
+def _yaml(document: Any) -> str:
+    text: str = yaml.safe_dump(document, sort_keys=True, allow_unicode=True, width=110)
+    return text

@@ -1,0 +1,164 @@
+"""Definitions and replicas change while requests flow, and no request fails for it."""
+
+import asyncio
+import itertools
+import os
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import yaml
+
+from tests.real_envoy.running import REPLICAS, Running, chat, eventually
+
+CLIENTS = 16
+
+
+@dataclass
+class Count:
+    """What the clients saw: replies by status, by replica, and what went wrong in words."""
+
+    statuses: Counter[int | str] = field(default_factory=Counter)
+    replicas: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, answer: httpx.Response) -> None:
+        self.statuses[answer.status_code] += 1
+        self.replicas[answer.headers.get("x-demo-replica", "none")] += 1
+        if answer.status_code != 200:
+            self.failures.append(f"{answer.status_code} {answer.text[:200]}")
+
+
+async def ask(gateway: Running, name: str, count: Count, stop: Callable[[], bool]) -> None:
+    """Send requests one after the other until told to stop, and count every answer."""
+    headers = gateway.headers(name)
+    async with httpx.AsyncClient(timeout=30) as client:
+        while not stop():
+            try:
+                count.add(await client.post(f"{gateway.ready['ingress']}/v1/chat/completions", json=chat(), headers=headers))
+            except httpx.HTTPError as error:
+                count.statuses["failed"] += 1
+                count.failures.append(repr(error))
+
+
+@asynccontextmanager
+async def load(gateway: Running, name: str = "chat") -> AsyncIterator[Count]:
+    """Keep the clients asking while the context is open."""
+    count, stopped = Count(), asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(CLIENTS):
+            tasks.create_task(ask(gateway, name, count, stopped.is_set))
+        try:
+            yield count
+        finally:
+            stopped.set()
+
+
+async def shares(gateway: Running, requests: int) -> Counter[str]:
+    """Give how many of so many requests each replica answered; all must succeed."""
+    count, numbers = Count(), itertools.count()
+    await asyncio.gather(*(ask(gateway, "chat", count, lambda: next(numbers) >= requests) for _ in range(CLIENTS)))
+    assert set(count.statuses) == {200}, count.failures[:5]
+    return count.replicas
+
+
+def weights(stable: int, canary: int) -> Callable[[str], str]:
+    """Give an edit that sets the two weights of the split."""
+    found = iter((stable, canary, 1000))
+    return lambda text: re.sub(r"(?m)^    weight: \d+$", lambda _: f"    weight: {next(found)}", text)
+
+
+async def test_a_split_follows_its_weights(own_gateway: Running) -> None:
+    """900 to 100 gives 90 % and 10 %, within three points over 2,000 requests; disabled gives nothing."""
+    replicas = await shares(own_gateway, 2000)
+    total = replicas.total()
+    assert abs(replicas["small-c"] / total - 0.10) < 0.03
+    assert abs((replicas["small-a"] + replicas["small-b"]) / total - 0.90) < 0.03
+    assert min(replicas["small-a"], replicas["small-b"]) / total > 0.25  # both replicas of the stable one work
+    own_gateway.edit(lambda text: text.replace("name: small-stable\n", "name: small-stable\n  disabled: true\n", 1))
+    eventually(lambda: own_gateway.post("chat", chat()).headers["x-demo-replica"] == "small-c")
+    eventually(lambda: all(own_gateway.post("chat", chat()).headers["x-demo-replica"] == "small-c" for _ in range(30)))
+    assert await shares(own_gateway, 200) == Counter({"small-c": 200})
+
+
+async def test_weights_change_under_load(own_gateway: Running) -> None:
+    """20 seconds of new weights every half second, 16 clients: no request fails."""
+    async with load(own_gateway) as count:
+        deadline = time.monotonic() + 20
+        for stable in itertools.cycle((1000, 0, 500, 100, 900)):
+            if time.monotonic() > deadline:
+                break
+            own_gateway.edit(weights(stable, 1000 - stable))
+            await asyncio.sleep(0.5)
+    assert count.failures == []
+    assert set(count.replicas) == {"small-a", "small-b", "small-c"}
+    assert count.statuses[200] > 1000
+
+
+async def test_gateways_and_deployments_come_and_go_under_load(own_gateway: Running) -> None:
+    """Another gateway, another arm of the split, and a new replica list, added and removed: no request fails."""
+    original = own_gateway.definitions.read_text()
+    documents = list(yaml.safe_load_all(original))
+    ports = [own_gateway.replica_port(name) for name in REPLICAS]
+    gateway = {"kind": "Gateway", "spec": {**documents[0]["spec"], "id": "c4a70000-0000-4000-8000-0000000000ff", "name": "new"}}
+    gateway["spec"]["endpointConfiguration"] = {"additionalDns": ["new.localhost"]}
+    arm = {"kind": "Deployment", "spec": {**documents[5]["spec"], "id": "de910000-0000-4000-8000-0000000000ff", "name": "new"}}
+    arm["spec"]["gatewayIds"] = ["chat", "new"]
+    arm["spec"]["staticBackend"] = {"endpoints": [{"address": "127.0.0.1", "port": port} for port in ports]}
+    async with load(own_gateway) as count:
+        for _ in range(4):
+            own_gateway.edit(lambda _: yaml.safe_dump_all([*documents, gateway, arm]))
+            await asyncio.sleep(1)
+            assert "new" in [served["name"] for served in own_gateway.ready["gateways"]]
+            url = f"{own_gateway.ready['ingress']}/v1/chat/completions"
+            headers = own_gateway.headers("chat", Host="new.localhost")
+            async with httpx.AsyncClient() as client:
+                assert (await client.post(url, json=chat(), headers=headers)).status_code == 200
+            own_gateway.edit(lambda _: original)
+            await asyncio.sleep(1)
+    assert count.failures == []
+    assert count.statuses[200] > 500
+
+
+async def test_a_killed_replica_costs_at_most_what_was_in_flight_on_it(own_gateway: Running) -> None:
+    """The other replica takes over at once, and the one that comes back is used again."""
+    async with load(own_gateway) as count:
+        await asyncio.sleep(1)
+        os.kill(own_gateway.pids["small-b"], signal.SIGKILL)
+        await asyncio.sleep(6)
+    assert len(count.failures) <= CLIENTS, count.failures
+    assert count.statuses[200] > 500
+    assert (await shares(own_gateway, 400))["small-b"] > 0
+
+
+async def test_a_deployment_without_ready_replicas_gives_its_share_to_the_others(own_gateway: Running) -> None:
+    """All of the 900 are unready: the 100 take everything; with none ready the answer is 503 and Retry-After."""
+    *stable, canary = (own_gateway.replica_port(name) for name in REPLICAS)
+    async with httpx.AsyncClient() as client:
+        for port in stable:
+            await client.post(f"http://127.0.0.1:{port}/demo/health", json={"healthy": False})
+        # Envoy believes it after two failed checks, two seconds apart.
+        await asyncio.sleep(6)
+        assert await shares(own_gateway, 200) == Counter({"small-c": 200})
+        await client.post(f"http://127.0.0.1:{canary}/demo/health", json={"healthy": False})
+        await asyncio.sleep(6)
+        answer = own_gateway.post("chat", chat())
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_ready_replica")
+        assert answer.headers["retry-after"] == "1"
+        await client.post(f"http://127.0.0.1:{stable[0]}/demo/health", json={"healthy": True})
+    eventually(lambda: own_gateway.post("chat", chat()).status_code == 200)
+
+
+async def test_a_broken_edit_keeps_what_was_served(own_gateway: Running) -> None:
+    """It is said loudly, with file, document and reason; mended, the definitions count again."""
+    original = own_gateway.definitions.read_text()
+    own_gateway.edit(lambda text: text.replace("coreWeaveAuth: {}", "coreWeaveAuth: {}\n  weightsAndBiasesAuth: {}", 1))
+    eventually(lambda: "document 1: coreWeaveAuth, weightsAndBiasesAuth: choose exactly one" in own_gateway.log())
+    assert own_gateway.post("chat", chat()).status_code == 200
+    own_gateway.edit(lambda _: original.replace("    weight: 900\n", "    weight: 0\n", 1))
+    eventually(lambda: all(own_gateway.post("chat", chat()).headers["x-demo-replica"] == "small-c" for _ in range(20)))

@@ -1,0 +1,166 @@
+"""The discovery server over real gRPC on loopback."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc.aio
+import pytest
+import structlog
+from envoy.service.discovery.v3 import ads_pb2_grpc
+from igw_xds.fleet import Fleet
+from igw_xds.publisher import Publisher
+from igw_xds.server import Server, serve
+from igw_xds.snapshot import CLUSTER, LISTENER
+from prometheus_client import CollectorRegistry
+
+from tests.unit.xds_stream.builders import NODE, ack, delta, nack, sent, sotw, world
+
+
+@dataclass(slots=True)
+class Plane:
+    """A control plane on a free port."""
+
+    publisher: Publisher
+    fleet: Fleet
+    server: Server
+    registry: CollectorRegistry
+    channels: list[Any] = field(default_factory=list)
+
+    def call(self, transport: str) -> Any:
+        """Open a stream on a connection of its own."""
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.server.port}")
+        self.channels.append(channel)
+        stub = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel)
+        return stub.DeltaAggregatedResources() if transport == "delta" else stub.StreamAggregatedResources()
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """Read a metric."""
+        return self.registry.get_sample_value(f"igw_xds_{name}", labels)
+
+
+@pytest.fixture
+async def plane() -> AsyncIterator[Plane]:
+    """Give a running control plane that has published nothing."""
+    publisher, fleet, registry = Publisher(grace_seconds=0), Fleet(), CollectorRegistry()
+    server = await serve(publisher, fleet, "127.0.0.1", 0, registry)
+    plane = Plane(publisher, fleet, server, registry)
+    yield plane
+    for channel in plane.channels:
+        await channel.close()
+    await server.stop(0)
+
+
+def first_request(transport: str, type_url: str = LISTENER) -> Any:
+    """Give a wildcard request with a node."""
+    return delta(type_url, node=NODE) if transport == "delta" else sotw(type_url, node=NODE)
+
+
+async def until(condition: Any) -> None:
+    """Wait until the server's side has come so far."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - nothing tells a test when the other side has acted
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture(params=["delta", "sotw"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """Give each transport."""
+    return str(request.param)
+
+
+async def test_a_client_gets_state_changes_and_is_synced(plane: Plane, transport: str) -> None:
+    """A stream gets the whole state, then changes, and shows as synced once it acknowledged."""
+    plane.publisher.publish(world(listeners=["l"]))
+    call = plane.call(transport)
+    await call.write(first_request(transport))
+    response = await call.read()
+    assert sent([response]) == [("listeners", ["l:1"], [])]
+    await call.write(ack(response))
+    await until(lambda: all(proxy.synced for proxy in plane.fleet))
+    plane.publisher.publish(world(listeners={"l": 2}))
+    assert sent([await call.read()]) == [("listeners", ["l:2"], [])]
+    [proxy] = plane.fleet
+    assert (proxy.id, proxy.transport, proxy.synced) == ("envoy-1", transport, False)
+
+
+async def test_a_client_that_came_before_the_first_snapshot_waits(plane: Plane, transport: str) -> None:
+    """Before the first publish nothing is answered, then everything."""
+    call = plane.call(transport)
+    await call.write(first_request(transport))
+    await until(lambda: len(plane.fleet) == 1)
+    plane.publisher.publish(world(listeners=["l"]))
+    assert sent([await call.read()]) == [("listeners", ["l:1"], [])]
+
+
+async def test_publishes_are_coalesced(plane: Plane, transport: str) -> None:
+    """While an answer is open many publishes become one response."""
+    plane.publisher.publish(world(listeners=["l"]))
+    call = plane.call(transport)
+    await call.write(first_request(transport))
+    response = await call.read()
+    for number in range(2, 100):
+        plane.publisher.publish(world(listeners={"l": number}))
+        await asyncio.sleep(0)
+    await call.write(ack(response))
+    assert sent([await call.read()]) == [("listeners", ["l:99"], [])]
+    assert plane.metric("responses_total", type="lds") == 2
+
+
+async def test_a_refusal_is_shown_counted_and_logged(plane: Plane, transport: str) -> None:
+    """Envoy's own text reaches status and log; metrics have no node in their labels."""
+    plane.publisher.publish(world(clusters=["a"]))
+    call = plane.call(transport)
+    with structlog.testing.capture_logs() as logs:
+        await call.write(first_request(transport, CLUSTER))
+        await call.write(nack(await call.read(), error="no such filter"))
+        await until(lambda: any(proxy.rejections for proxy in plane.fleet))
+    [shown] = plane.fleet.status("v")["proxies"]
+    assert shown["rejections"] == {"cds": "no such filter"}
+    assert (plane.metric("nacks_total", type="cds"), plane.metric("acks_total", type="cds")) == (1, None)
+    [refused] = [line for line in logs if line["event"] == "xds update refused"]
+    assert (refused["error"], refused["node"], refused["type"]) == ("no such filter", "envoy-1", "cds")
+
+
+async def test_the_end_of_a_stream_is_forgotten(plane: Plane, transport: str) -> None:
+    """When a client ends its stream, or vanishes, nothing of it stays."""
+    plane.publisher.publish(world(listeners=["l"]))
+    ending, vanishing = plane.call(transport), plane.call(transport)
+    for call in (ending, vanishing):
+        await call.write(first_request(transport))
+        await call.read()
+    assert (len(plane.fleet), plane.metric("connected_proxies")) == (2, 2)
+    await ending.done_writing()
+    assert await ending.code() == grpc.StatusCode.OK
+    await until(lambda: len(plane.fleet) == 1)
+    vanishing.cancel()
+    await until(lambda: plane.metric("connected_proxies") == 0)
+    assert len(plane.fleet) == 0
+    plane.publisher.publish(world(listeners={"l": 2}))
+
+
+async def test_stop_ends_open_streams(plane: Plane, transport: str) -> None:
+    """After the grace open streams are cut, so that Envoys turn to another control plane."""
+    call = plane.call(transport)
+    await call.write(first_request(transport))
+    await until(lambda: len(plane.fleet) == 1)
+    await plane.server.stop(0.05)
+    assert await call.code() != grpc.StatusCode.OK
+    await until(lambda: len(plane.fleet) == 0)
+
+
+async def test_a_taken_port_is_an_error(plane: Plane) -> None:
+    """Two control planes on one port would share its Envoys by chance."""
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{plane.server.port}"):
+        await serve(Publisher(), Fleet(), "127.0.0.1", plane.server.port, CollectorRegistry())
+
+
+async def test_a_large_reconnect_is_received(plane: Plane) -> None:
+    """A delta reconnect names all resources: more than the 4 MiB that gRPC allows by default."""
+    plane.publisher.publish(world(listeners=["l"]))
+    call = plane.call("delta")
+    known = {f"{number}-{'x' * 200}": "0123456789abcdef" for number in range(30_000)}
+    await call.write(delta(CLUSTER, known=known, node=NODE))
+    await call.write(delta(LISTENER))
+    assert sent([await call.read()]) == [("clusters", [], [])]
