@@ -1,4 +1,4 @@
-"""`igw validate` and `igw render`: the whole pipeline, from definitions to Envoy's configuration, and no server."""
+"""`igw validate` and `igw render`: the whole pipeline, definitions to Envoy's configuration, without a server."""
 
 import json
 import subprocess
@@ -8,13 +8,24 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-
-from igw_cli.envoy import envoy_command
-from igw_cli.options import DOMAIN, INVALID, MAX_BODY, Domain, Files, MaxBody, Organization, Zone, fail, loaded
 from igw_xds.bootstrap import static_bootstrap
 from igw_xds.plan import plan
 from igw_xds.resources.everything import snapshot_of
 from igw_xds.settings import DataPlane, HostPort
+
+from igw_cli.envoy import envoy_command
+from igw_cli.options import (
+    DOMAIN,
+    INVALID,
+    MAX_BODY,
+    Domain,
+    Files,
+    MaxBody,
+    Organization,
+    Zone,
+    fail,
+    loaded,
+)
 
 ADMIN = HostPort("127.0.0.1", 9901)
 
@@ -29,7 +40,8 @@ def render(
 ) -> None:
     """Print the Envoy configuration that definitions become, complete: paste it into an Envoy."""
     document = _configuration(file, organization_id, zone, domain, max_body_bytes)
-    typer.echo(json.dumps(document, indent=2) if as_json else yaml.safe_dump(document, sort_keys=False), nl=False)
+    # Sorted: the order of protobuf maps differs from run to run, and two renders are there to be compared.
+    typer.echo(json.dumps(document, indent=2, sort_keys=True) if as_json else yaml.safe_dump(document), nl=False)
 
 
 def validate(

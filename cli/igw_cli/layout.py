@@ -111,11 +111,11 @@ def demo_servers(layout: Layout, replicas: Sequence[ModelSettings]) -> list[Chil
 def envoy(layout: Layout, command: str, concurrency: int | None) -> Child:
     """Give the proxy itself."""
     workers = ("--concurrency", str(concurrency)) if concurrency else ()
-    level = {"warn": "warning"}.get(layout.log_level, layout.log_level)
+    # What Envoy calls information is its own affair.
+    level = "warning" if layout.log_level == "info" else layout.log_level
     return Child(
         "envoy",
-        (command, "-c", str(layout.bootstrap), "--log-level", "warning" if level == "info" else level)
-        + ("--use-dynamic-base-id", *workers),
+        (command, "-c", str(layout.bootstrap), "--log-level", level, "--use-dynamic-base-id", *workers),
         health=_url(layout.ports.admin, "ready"),
     )
 
@@ -158,7 +158,7 @@ def _igw(
     environment: Mapping[str, str] | None = None,
 ) -> Child:
     argv = (sys.executable, "-m", "igw_cli", *command.split(), "--log-level", layout.log_level)
-    name = command.split()[-1]
+    name = command.rsplit(maxsplit=1)[-1]
     return Child(name, (*argv, *map(str, arguments)), health, environment)
 
 

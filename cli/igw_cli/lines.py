@@ -28,7 +28,8 @@ def _event(event: str, fields: dict[str, Any]) -> str:
 
 
 def _access(fields: dict[str, Any]) -> str:
-    line = f"{fields['method']} {fields.get('host')}{fields.get('path')} {fields['status']} {fields.get('duration_ms')} ms"
+    url = f"{fields.get('host')}{fields.get('path')}"
+    line = f"{fields['method']} {url} {fields['status']} {fields.get('duration_ms')} ms"
     extra = {key: fields.get(key) for key in ("replica", "principal", "details")}
     shown = " ".join(f"{key}={value}" for key, value in extra.items() if value and value != "via_upstream")
     return f"{line}  {shown}" if shown else line

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-
 from igw_store.files import Loaded, load
 from igw_xds.settings import MIB, HostPort
 
@@ -33,7 +32,9 @@ Domain = Annotated[
 ]
 MaxBody = Annotated[
     int,
-    typer.Option(envvar="IGW_MAX_BODY_BYTES", min=1024, max=1024 * MIB, help="Largest request body; 413 above."),
+    typer.Option(
+        envvar="IGW_MAX_BODY_BYTES", min=1024, max=1024 * MIB, help="Largest request body; 413 above."
+    ),
 ]
 LogLevel = Annotated[str, typer.Option(envvar="IGW_LOG_LEVEL", help="debug, info, warning or error.")]
 

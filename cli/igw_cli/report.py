@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, assert_never
 from urllib.parse import quote
 
-from rich.console import Console
-from rich.table import Table
-
 from igw_model.gateway import BodyBasedRouting, HeaderBasedRouting, PathBasedRouting, Routing
 from igw_model.policy import Provider
 from igw_xds.plan import Plan, PlannedGateway
+from rich.console import Console
+from rich.table import Table
 
 QUESTION = "Say hello"
 
@@ -79,8 +78,14 @@ def curl(gateway: PlannedGateway, serving: Serving) -> str:
         url = serving.ingress
         headers.append(f"Host: {gateway.hosts[0]}")
     token = serving.tokens.get(gateway.policy.provider)
-    authorization = f'"Authorization: Bearer ${_variable(gateway.policy.provider)}"' if token is None else None
-    headers = [*([f"Authorization: Bearer {token}"] if token else []), "Content-Type: application/json", *headers]
+    authorization = (
+        f'"Authorization: Bearer ${_variable(gateway.policy.provider)}"' if token is None else None
+    )
+    headers = [
+        *([f"Authorization: Bearer {token}"] if token else []),
+        "Content-Type: application/json",
+        *headers,
+    ]
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": QUESTION}]})
     parts = [shlex.quote(f"{url}{segment}/v1/chat/completions")]
     parts += ["-H", authorization] if authorization else []
@@ -116,7 +121,9 @@ def _gateways(gateways: Iterable[PlannedGateway]) -> Iterable[dict[str, Any]]:
 
 
 def _routing(routing: Routing) -> str:
-    return f"header {routing.header_name}" if isinstance(routing, HeaderBasedRouting) else routing_name(routing)
+    return (
+        f"header {routing.header_name}" if isinstance(routing, HeaderBasedRouting) else routing_name(routing)
+    )
 
 
 def _url(host: str, serving: Serving) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from igw_ops import logs, process
+from igw_xds.settings import AuthTransport
 
 from igw_cli.options import (
     DOMAIN,
@@ -26,8 +28,6 @@ from igw_cli.options import (
     host_port,
     loaded,
 )
-from igw_ops import logs, process
-from igw_xds.settings import AuthTransport
 
 demo = typer.Typer(no_args_is_help=True)
 
@@ -36,7 +36,9 @@ LOOPBACK = "127.0.0.1"
 
 
 def _port(variable: str, what: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(envvar=variable, min=0, max=65535, help=f"{what}; 0 takes any free one.")
+    option: typer.models.OptionInfo = typer.Option(
+        envvar=variable, min=0, max=65535, help=f"{what}; 0 takes any free one."
+    )
     return option
 
 
@@ -45,9 +47,13 @@ def xds(
     host: Host = LOOPBACK,
     port: Annotated[int, _port("IGW_XDS_PORT", "Port for Envoys (gRPC, ADS)")] = 18000,
     ops_port: Annotated[int, _port("IGW_XDS_OPS_PORT", "Port for health, metrics and status")] = 18001,
-    listen: Annotated[str, typer.Option(help="Address that Envoys listen on for clients.")] = "127.0.0.1:8080",
+    listen: Annotated[
+        str, typer.Option(help="Address that Envoys listen on for clients.")
+    ] = "127.0.0.1:8080",
     extauth: Annotated[str, typer.Option(help="Where Envoys find extauth.")] = "127.0.0.1:18010",
-    auth_transport: Annotated[AuthTransport, typer.Option(help="How Envoys ask extauth.")] = AuthTransport.HTTP,
+    auth_transport: Annotated[
+        AuthTransport, typer.Option(help="How Envoys ask extauth.")
+    ] = AuthTransport.HTTP,
     extproc: Annotated[str, typer.Option(help="Where Envoys find extproc.")] = "127.0.0.1:18020",
     access_log: Annotated[bool, typer.Option(help="Let Envoys write an access log.")] = True,
     organization_id: Organization = None,
@@ -139,7 +145,9 @@ def model(
     name: Annotated[str, typer.Option(help="What the replica calls itself in its answers.")] = "demo",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 18101,
     host: str = LOOPBACK,
-    deployments: Annotated[str, typer.Option(help='JSON: model to deployment, {"demo/small": "stable"}.')] = "{}",
+    deployments: Annotated[
+        str, typer.Option(help='JSON: model to deployment, {"demo/small": "stable"}.')
+    ] = "{}",
     log_level: LogLevel = "info",
 ) -> None:
     """Run a small OpenAI-compatible model server."""
@@ -160,7 +168,9 @@ def authority(
     """Run a local identity authority that answers as CoreWeave's and W&B's do."""
     from igw_demo.authority import AuthoritySettings, serve_authority  # noqa: PLC0415 - see above
 
-    _run("authority", log_level, lambda stop: serve_authority(AuthoritySettings(tokens_file, host, port), stop))
+    _run(
+        "authority", log_level, lambda stop: serve_authority(AuthoritySettings(tokens_file, host, port), stop)
+    )
 
 
 def _run(service: str, log_level: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -31,7 +31,7 @@ class Supervisor:
         self._changed = changed
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     @property
     def pids(self) -> dict[str, int]:
@@ -44,7 +44,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """End every child: ask first, kill what has not gone in time."""
-        self._stopping = True
+        self._stopping.set()
         self._signal(signal.SIGTERM)
         _, pending = await asyncio.wait(self._keepers, timeout=STOP_SECONDS) if self._keepers else ((), ())
         if pending:
@@ -58,10 +58,10 @@ class Supervisor:
 
     async def _keep(self, child: Child) -> None:
         pause = FIRST_PAUSE_SECONDS
-        while not self._stopping:
+        while not self._stopping.is_set():
             began = time.monotonic()
             status = await self._run(child)
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             if time.monotonic() - began > STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
@@ -82,7 +82,7 @@ class Supervisor:
         )
         self._running[child.name] = process
         self._changed(self.pids)
-        if self._stopping:
+        if self._stopping.is_set():
             process.terminate()
         await self._follow(child.name, process)
         status = await process.wait()

@@ -13,16 +13,6 @@ from typing import Annotated
 
 import httpx
 import typer
-from rich.console import Console
-from rich.text import Text
-
-from igw_cli import layout as parts
-from igw_cli.envoy import envoy_command
-from igw_cli.layout import LOOPBACK, NODE_ID, Child, Layout, Ports
-from igw_cli.lines import readable
-from igw_cli.options import DOMAIN, INVALID, MAX_BODY, Domain, Files, LogLevel, MaxBody, Organization, Zone, fail, loaded
-from igw_cli.report import Serving, show, write_ready
-from igw_cli.supervisor import Supervisor
 from igw_demo.bundle import REPLICAS, demo_replicas, render_demo
 from igw_demo.tokens import DemoTokens, demo_tokens
 from igw_model.definitions import Definitions
@@ -32,13 +22,37 @@ from igw_store.watch import watch
 from igw_xds.bootstrap import Node, bootstrap
 from igw_xds.plan import plan, serves
 from igw_xds.settings import HostPort
+from rich.console import Console
+from rich.text import Text
+
+from igw_cli import layout as parts
+from igw_cli.envoy import envoy_command
+from igw_cli.layout import LOOPBACK, NODE_ID, Child, Layout, Ports
+from igw_cli.lines import readable
+from igw_cli.options import (
+    DOMAIN,
+    INVALID,
+    MAX_BODY,
+    Domain,
+    Files,
+    LogLevel,
+    MaxBody,
+    Organization,
+    Zone,
+    fail,
+    loaded,
+)
+from igw_cli.report import Serving, show, write_ready
+from igw_cli.supervisor import Supervisor
 
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.1
 
 
 def _port(variable: str, what: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(envvar=variable, min=0, max=65535, help=f"{what}; 0 takes any free one.")
+    option: typer.models.OptionInfo = typer.Option(
+        envvar=variable, min=0, max=65535, help=f"{what}; 0 takes any free one."
+    )
     return option
 
 
@@ -67,7 +81,8 @@ def up(
     organization_id: Organization = None,
     max_body_bytes: MaxBody = MAX_BODY,
     concurrency: Annotated[
-        int | None, typer.Option(envvar="IGW_ENVOY_CONCURRENCY", min=1, help="Envoy's workers. Default: one a core.")
+        int | None,
+        typer.Option(envvar="IGW_ENVOY_CONCURRENCY", min=1, help="Envoy's workers. Default: one a core."),
     ] = None,
     state_dir: Annotated[
         Path, typer.Option(envvar="IGW_STATE_DIR", help="Folder for what is kept between runs.")
@@ -132,7 +147,9 @@ def _taken(ports: Ports) -> Ports:
             try:
                 listener.bind((LOOPBACK, port))
             except OSError as error:
-                fail(f"port {port} ({name}) cannot be used: {error.strerror}; choose another with {_option(name)}")
+                fail(
+                    f"port {port} ({name}) cannot be used: {error.strerror}; choose another with {_option(name)}"
+                )
             taken: int = listener.getsockname()[1]
             return taken
 
@@ -217,7 +234,9 @@ class _Up:
         self._supervisor.start(children)
         deadline = time.monotonic() + READY_SECONDS
         async with httpx.AsyncClient(timeout=2) as client:
-            waiting = "\n".join(await asyncio.gather(*(self._answers(client, child, deadline) for child in children)))
+            waiting = "\n".join(
+                await asyncio.gather(*(self._answers(client, child, deadline) for child in children))
+            )
             self._supervisor.start([envoy])
             waiting = waiting.strip() or await self._accepted(client, deadline)
         if waiting:
@@ -267,7 +286,10 @@ class _Up:
         layout = self._layout
         return Serving(
             plan=plan(
-                self._definitions.gateways, self._definitions.deployments, domain=layout.domain, zone=layout.zone
+                self._definitions.gateways,
+                self._definitions.deployments,
+                domain=layout.domain,
+                zone=layout.zone,
             ),
             ingress=f"http://{LOOPBACK}:{layout.ports.ingress}",
             port=layout.ports.ingress,
@@ -279,7 +301,9 @@ class _Up:
     def _warn_of_other_zones(self, definitions: Definitions) -> None:
         for gateway in definitions.gateways:
             if not serves(gateway, self._layout.zone):
-                self._say(f"gateway {gateway.name} is in zone {gateway.zone} and is not served here", "yellow")
+                self._say(
+                    f"gateway {gateway.name} is in zone {gateway.zone} and is not served here", "yellow"
+                )
 
     def _show(self, name: str, line: str) -> None:
         text, colour = readable(line)

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from envoy.config.core.v3 import base_pb2
 from envoy.service.auth.v3 import external_auth_pb2
-from google.rpc import code_pb2
+from google.rpc import code_pb2, status_pb2
 from igw_model.policy import policy_of_extensions
 
 from igw_extauth.answer import Answer
@@ -18,7 +18,7 @@ from igw_extauth.check import Check
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 
-_CODES = {
+_CODES: dict[int, int] = {
     HTTPStatus.OK: code_pb2.OK,
     HTTPStatus.UNAUTHORIZED: code_pb2.UNAUTHENTICATED,
     HTTPStatus.FORBIDDEN: code_pb2.PERMISSION_DENIED,
@@ -52,21 +52,20 @@ def attempt(request: Any) -> Attempt:
     return Attempt(policy, bearer_token([] if value is None else [value]))
 
 
-def response(answer: Answer) -> Any:
+def response(answer: Answer) -> external_auth_pb2.CheckResponse:
     """Give an answer as a CheckResponse."""
-    message = external_auth_pb2.CheckResponse()
-    message.status.code = _CODES[HTTPStatus(answer.status)]
+    status = status_pb2.Status(code=_CODES[answer.status])
+    headers = _headers(answer)
     if answer.status == HTTPStatus.OK:
-        message.ok_response.headers.extend(_headers(answer))
-        return message
-    denied = message.denied_response
-    denied.status.code = answer.status
-    denied.headers.extend(_headers(answer))
-    denied.body = answer.body.decode()
-    return message
+        ok = external_auth_pb2.OkHttpResponse(headers=headers)
+        return external_auth_pb2.CheckResponse(status=status, ok_response=ok)
+    denied = external_auth_pb2.DeniedHttpResponse(
+        status={"code": answer.status}, headers=headers, body=answer.body.decode()
+    )
+    return external_auth_pb2.CheckResponse(status=status, denied_response=denied)
 
 
-def _headers(answer: Answer) -> list[Any]:
+def _headers(answer: Answer) -> list[base_pb2.HeaderValueOption]:
     overwrite = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
     headers = [{"key": name.decode(), "value": value.decode()} for name, value in answer.headers]
     return [base_pb2.HeaderValueOption(header=header, append_action=overwrite) for header in headers]

@@ -15,13 +15,24 @@ class CannotListenError(Exception):
 def listening_socket(purpose: str, host: str, port: int) -> socket.socket:
     """Bind a TCP socket (port 0: any free port). Raises CannotListenError."""
     try:
-        return socket.create_server(
-            (host, port),
-            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
-        )
+        return _listening(host, port)
     except OSError as error:
         raise CannotListenError(purpose, host, port, error) from error
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    # The protocol is named because asyncio turns Nagle's algorithm off only where it is: without, a reply's
+    # body waits 40 ms for the client to acknowledge the headers.
+    listening = socket.socket(family, kind, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def add_grpc_port(server: grpc.aio.Server, purpose: str, host: str, port: int) -> int:

@@ -1,7 +1,6 @@
 """What an operator may set, with bounds; wrong values fail here, by name, before anything starts."""
 
-from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -27,26 +26,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     http_host: str = "127.0.0.1"
-    http_port: Port = 9101
+    http_port: Port = 18010
     grpc_host: str = "127.0.0.1"
-    grpc_port: Port = 9102
+    grpc_port: Port = 18011
     ops_host: str = "127.0.0.1"
-    ops_port: Port = 9103
+    ops_port: Port = 18012
     coreweave_whoami_url: HttpUrl = "https://api.coreweave.com/v1beta1/auth/whoami"
     wandb_graphql_url: HttpUrl = "https://api.wandb.ai/graphql"
     cache_seconds: Seconds = 60
     failure_cache_seconds: Seconds = 10
     cache_entries: Annotated[int, Field(ge=1)] = 10_000
     authority_timeout_seconds: Seconds = 5
-
-    @classmethod
-    def of_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read the variables that `variable` names; those that are not set keep their defaults."""
-        read = {name: environment.get(variable(name)) for name in cls.model_fields}
-        return cls.model_validate({name: value for name, value in read.items() if value is not None})
-
-
-def variable(name: str) -> str:
-    """Give a setting's environment variable: ``IGW_EXTAUTH_<NAME>``; the authorities' URLs ``IGW_<NAME>``."""
-    shared = name in {"coreweave_whoami_url", "wandb_graphql_url"}
-    return ("IGW_" if shared else "IGW_EXTAUTH_") + name.upper()

@@ -84,8 +84,8 @@ class Connection:
 
     @property
     def live(self) -> int:
-        """Give the number of streams that are not ended."""
-        return len(self._streams)
+        """Give the number of streams that are not ended, or whose answers wait for the peer's window."""
+        return len(self._streams) + len(self._blocked)
 
     def output(self) -> bytes:
         """Give what is to be sent now, once."""
@@ -177,7 +177,7 @@ class Connection:
         stream, ends = frame.stream, frame.flags & frames.END_STREAM
         if stream > self._last_stream and stream % 2:
             self._last_stream = stream
-            if len(self._streams) + len(self._blocked) >= self._limits.streams:
+            if self.live >= self._limits.streams:
                 self._output.append(frames.reset(stream, Http2Error.REFUSED_STREAM))
                 return
             self._streams[stream] = _Stream()

@@ -76,6 +76,7 @@ class _Peer(asyncio.Protocol):
         self._exchanges: dict[int, Exchange] = {}
         self._transport: Any = None
         self._ending = False
+        self._said_all = False
         self._ended = asyncio.Event()
 
     def connection_made(self, transport: Any) -> None:
@@ -120,7 +121,7 @@ class _Peer(asyncio.Protocol):
         self._flush()
 
     async def end(self) -> None:
-        """Say which stream was the last, and hang up when all have ended."""
+        """Say which stream was the last, and when all have ended that it was all; the peer hangs up."""
         self._ending = True
         self._connection.end()
         self._flush()
@@ -149,10 +150,13 @@ class _Peer(asyncio.Protocol):
 
     def _flush(self) -> None:
         data = self._connection.output()
+        if self._said_all:
+            return
         if data:
             self._transport.write(data)
         if self._ending and not self._connection.live:
-            self.hang_up()
+            self._said_all = True
+            self._transport.write_eof()  # not close: a reset would overtake the last answers
 
 
 def _answer(exchange: Exchange, message: bytes) -> Answer:

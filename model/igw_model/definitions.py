@@ -49,7 +49,9 @@ def combine(gateways: Sequence[Gateway], deployments: Sequence[Deployment]) -> D
         *_repeated(gateways, lambda g: g.id, "id", "is used by another gateway"),
         *_repeated(gateways, lambda g: (g.organization_id, g.name), "name", "is used by another gateway"),
         *_repeated(deployments, lambda d: d.id, "id", "is used by another deployment"),
-        *_repeated(deployments, lambda d: (d.organization_id, d.name), "name", "is used by another deployment"),
+        *_repeated(
+            deployments, lambda d: (d.organization_id, d.name), "name", "is used by another deployment"
+        ),
         *_repeated_hosts(gateways),
     ]
     ids = {(g.organization_id, key): g.id for g in gateways for key in (g.name, g.id)}
@@ -57,7 +59,9 @@ def combine(gateways: Sequence[Gateway], deployments: Sequence[Deployment]) -> D
     if violations:
         return violations
     resolved = [
-        d.model_copy(update={"gateway_ids": tuple(dict.fromkeys(ids[d.organization_id, key] for key in d.gateway_ids))})
+        d.model_copy(
+            update={"gateway_ids": tuple(dict.fromkeys(ids[d.organization_id, key] for key in d.gateway_ids))}
+        )
         for d in deployments
     ]
     return Definitions(tuple(gateways), tuple(resolved))
@@ -101,7 +105,10 @@ def _repeated_hosts(gateways: Sequence[Gateway]) -> list[Violation]:
 
 def _dangling(deployment: Deployment, ids: dict[tuple[str, str], str]) -> list[Violation]:
     return [
-        (deployment, FieldError(f"gatewayIds[{index}]", f"no gateway has the id or name {key!r} in this organisation"))
+        (
+            deployment,
+            FieldError(f"gatewayIds[{index}]", f"no gateway has the id or name {key!r} in this organisation"),
+        )
         for index, key in enumerate(deployment.gateway_ids)
         if (deployment.organization_id, key) not in ids
     ]

@@ -38,7 +38,9 @@ class Spec(BaseModel):
 
 S = TypeVar("S", bound=Spec)
 T = TypeVar("T")
-Many = Annotated[tuple[T, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+Many = Annotated[
+    tuple[T, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+]
 """A list in the document, an immutable sequence in the model."""
 
 Choice = tuple[str, tuple[str, ...], bool]
@@ -59,7 +61,9 @@ def parse(spec: type[S], document: Any, choices: Iterable[Choice]) -> S | list[F
         value = spec.model_validate(fields)
     except ValidationError as invalid:
         chosen = {field for field, _, _ in choices}
-        found = [_field_error(error, chosen) for error in invalid.errors(include_url=False, include_input=False)]
+        found = [
+            _field_error(error, chosen) for error in invalid.errors(include_url=False, include_input=False)
+        ]
         return errors + [error for error in found if error.path not in chosen]
     return errors or value
 
@@ -111,31 +115,23 @@ _TYPES = {
 }
 
 
+_REASONS = {
+    "missing": "is required",
+    "extra_forbidden": "unknown field",
+    "less_than_equal": "must be at most {le}",
+    "greater_than_equal": "must be at least {ge}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} items",
+    "too_long": "must have at most {max_length} items",
+    "literal_error": "must be one of {expected}",
+    "value_error": "{error}",
+}
+
+
 def _reason(kind: str, context: Mapping[str, Any], message: str) -> str:
     if kind in _TYPES:
         return f"must be {_TYPES[kind]}"
-    match kind:
-        case "missing":
-            return "is required"
-        case "extra_forbidden":
-            return "unknown field"
-        case "less_than_equal":
-            return f"must be at most {context['le']}"
-        case "greater_than_equal":
-            return f"must be at least {context['ge']}"
-        case "string_too_short" | "too_short" if context["min_length"] == 1:
-            return "must not be empty"
-        case "string_too_short":
-            return f"must have at least {context['min_length']} characters"
-        case "string_too_long":
-            return f"must have at most {context['max_length']} characters"
-        case "too_short":
-            return f"must have at least {context['min_length']} items"
-        case "too_long":
-            return f"must have at most {context['max_length']} items"
-        case "literal_error":
-            return f"must be one of {context['expected']}"
-        case "value_error":
-            return str(context["error"])
-        case _:
-            return message
+    if context.get("min_length") == 1:
+        return "must not be empty"
+    return _REASONS[kind].format_map(context) if kind in _REASONS else message

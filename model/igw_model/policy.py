@@ -58,7 +58,9 @@ def policy_of_extensions(extensions: Mapping[str, str]) -> Policy | None:
 
 def _policy(parts: list[str]) -> Policy | None:
     match parts:
-        case [provider, organization, gateway_id] if provider in set(Provider) and organization and gateway_id:
+        case [provider, organization, gateway_id] if (
+            provider in set(Provider) and organization and gateway_id
+        ):
             return Policy(Provider(provider), organization, gateway_id)
         case _:
             return None

@@ -12,7 +12,10 @@ from pydantic import AfterValidator, Field
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_RESERVED_HEADER = re.compile(r"x[-_](igw|envoy)[-_].*|authorization|cookie|proxy-authorization", re.IGNORECASE)
+_RESERVED_HEADER = re.compile(
+    r"x[-_](igw|envoy)[-_].*|authorization|proxy-authorization|cookie|host|connection|content-length|transfer-encoding",
+    re.IGNORECASE,
+)
 
 
 def normal_host(name: str) -> str:
@@ -33,7 +36,9 @@ def _host_name(text: str) -> str:
 
 def _host_label(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
-        raise ValueError("must be one host-name label: lower-case letters, digits and '-', at most 63 characters")
+        raise ValueError(
+            "must be one host-name label: lower-case letters, digits and '-', at most 63 characters"
+        )
     return text
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-
 from igw_model.definitions import Definitions, combine, derived_id
 from igw_model.deployment import Deployment, parse_deployment
 from igw_model.document import FieldError
@@ -89,7 +88,9 @@ def _files(paths: Iterable[Path], errors: list[DefinitionError]) -> Iterator[Pat
         if path.is_dir():
             found = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())
             if not found:
-                errors.append(DefinitionError(str(path), 0, "", f"no {', '.join(SUFFIXES)} file in this folder"))
+                errors.append(
+                    DefinitionError(str(path), 0, "", f"no {', '.join(SUFFIXES)} file in this folder")
+                )
             yield from found
         elif path.is_file():
             yield path
@@ -115,7 +116,7 @@ def _read(path: Path) -> Iterator[Any]:
         content = json.loads(text, object_pairs_hook=_unique_pairs)
         yield from content if isinstance(content, list) else [content]
     else:
-        yield from yaml.load_all(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a subclass of SafeLoader
+        yield from yaml.load_all(text, Loader=_UniqueKeyLoader)
 
 
 def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -133,7 +134,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         repeated = next((key for key in keys if keys.count(key) > 1), None)
         if repeated is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"key {repeated!r} is written twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {repeated!r} is written twice", node.start_mark
+            )
         return super().construct_mapping(node, deep)
 
 

@@ -13,7 +13,6 @@ from watchfiles import awatch
 
 from igw_store.files import Loaded, load
 
-
 Fingerprint = frozenset[tuple[Path, int, int]]
 
 
@@ -28,7 +27,13 @@ async def watch(
     # The wake-up every two seconds serves file systems that report no events, and what changed between the
     # first load and the start of the watch; it reads nothing that kept its time and size.
     changes = awatch(
-        *folders, stop_event=stop, debounce=200, step=50, recursive=False, rust_timeout=2000, yield_on_timeout=True
+        *folders,
+        stop_event=stop,
+        debounce=200,
+        step=50,
+        recursive=False,
+        rust_timeout=2000,
+        yield_on_timeout=True,
     )
     async for _ in changes:
         present = _fingerprint(paths)

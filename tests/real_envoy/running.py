@@ -19,7 +19,18 @@ START_SECONDS = 60
 REPLICAS = ("small-a", "small-b", "small-c")
 ANY_PORTS = [
     part
-    for name in ("", "admin", "xds", "xds-ops", "extauth", "extauth-grpc", "extauth-ops", "extproc", "extproc-ops", "demo")
+    for name in (
+        "",
+        "admin",
+        "xds",
+        "xds-ops",
+        "extauth",
+        "extauth-grpc",
+        "extauth-ops",
+        "extproc",
+        "extproc-ops",
+        "demo",
+    )
     for part in (f"--{name}-port" if name else "--port", "0")
 ]
 Body = dict[str, Any]
@@ -75,11 +86,15 @@ class Running:
         authorization = {"Authorization": f"Bearer {token}"} if token else {}
         return {"Host": self.host(gateway), **authorization, **more}
 
-    def post(self, gateway: str, body: Any, path: str = "/v1/chat/completions", **options: Any) -> httpx.Response:
+    def post(
+        self, gateway: str, body: Any, path: str = "/v1/chat/completions", **options: Any
+    ) -> httpx.Response:
         token, more = options.pop("token", None), options.pop("headers", {})
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = self.headers(gateway, token, **{"Content-Type": "application/json", **more})
-        return httpx.post(f"{self.ready['ingress']}{path}", content=content, headers=headers, timeout=30, **options)
+        return httpx.post(
+            f"{self.ready['ingress']}{path}", content=content, headers=headers, timeout=30, **options
+        )
 
     def get(self, gateway: str, path: str, token: str | None = None) -> httpx.Response:
         return httpx.get(f"{self.ready['ingress']}{path}", headers=self.headers(gateway, token), timeout=30)
@@ -96,7 +111,8 @@ class Running:
     def seen(self) -> dict[str, dict[str, Any]]:
         """Give what each of the demo's model servers has seen."""
         return {
-            name: httpx.get(f"http://127.0.0.1:{self.replica_port(name)}/demo/seen").json() for name in REPLICAS
+            name: httpx.get(f"http://127.0.0.1:{self.replica_port(name)}/demo/seen").json()
+            for name in REPLICAS
         }
 
     def edit(self, change: Callable[[str], str]) -> None:

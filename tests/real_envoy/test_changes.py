@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import yaml
@@ -40,7 +41,11 @@ async def ask(gateway: Running, name: str, count: Count, stop: Callable[[], bool
     async with httpx.AsyncClient(timeout=30) as client:
         while not stop():
             try:
-                count.add(await client.post(f"{gateway.ready['ingress']}/v1/chat/completions", json=chat(), headers=headers))
+                count.add(
+                    await client.post(
+                        f"{gateway.ready['ingress']}/v1/chat/completions", json=chat(), headers=headers
+                    )
+                )
             except httpx.HTTPError as error:
                 count.statuses["failed"] += 1
                 count.failures.append(repr(error))
@@ -62,7 +67,9 @@ async def load(gateway: Running, name: str = "chat") -> AsyncIterator[Count]:
 async def shares(gateway: Running, requests: int) -> Counter[str]:
     """Give how many of so many requests each replica answered; all must succeed."""
     count, numbers = Count(), itertools.count()
-    await asyncio.gather(*(ask(gateway, "chat", count, lambda: next(numbers) >= requests) for _ in range(CLIENTS)))
+    await asyncio.gather(
+        *(ask(gateway, "chat", count, lambda: next(numbers) >= requests) for _ in range(CLIENTS))
+    )
     assert set(count.statuses) == {200}, count.failures[:5]
     return count.replicas
 
@@ -79,10 +86,18 @@ async def test_a_split_follows_its_weights(own_gateway: Running) -> None:
     total = replicas.total()
     assert abs(replicas["small-c"] / total - 0.10) < 0.03
     assert abs((replicas["small-a"] + replicas["small-b"]) / total - 0.90) < 0.03
-    assert min(replicas["small-a"], replicas["small-b"]) / total > 0.25  # both replicas of the stable one work
-    own_gateway.edit(lambda text: text.replace("name: small-stable\n", "name: small-stable\n  disabled: true\n", 1))
+    assert (
+        min(replicas["small-a"], replicas["small-b"]) / total > 0.25
+    )  # both replicas of the stable one work
+    own_gateway.edit(
+        lambda text: text.replace("name: small-stable\n", "name: small-stable\n  disabled: true\n", 1)
+    )
     eventually(lambda: own_gateway.post("chat", chat()).headers["x-demo-replica"] == "small-c")
-    eventually(lambda: all(own_gateway.post("chat", chat()).headers["x-demo-replica"] == "small-c" for _ in range(30)))
+    eventually(
+        lambda: all(
+            own_gateway.post("chat", chat()).headers["x-demo-replica"] == "small-c" for _ in range(30)
+        )
+    )
     assert await shares(own_gateway, 200) == Counter({"small-c": 200})
 
 
@@ -105,9 +120,15 @@ async def test_gateways_and_deployments_come_and_go_under_load(own_gateway: Runn
     original = own_gateway.definitions.read_text()
     documents = list(yaml.safe_load_all(original))
     ports = [own_gateway.replica_port(name) for name in REPLICAS]
-    gateway = {"kind": "Gateway", "spec": {**documents[0]["spec"], "id": "c4a70000-0000-4000-8000-0000000000ff", "name": "new"}}
+    gateway: dict[str, Any] = {
+        "kind": "Gateway",
+        "spec": {**documents[0]["spec"], "id": "c4a70000-0000-4000-8000-0000000000ff", "name": "new"},
+    }
     gateway["spec"]["endpointConfiguration"] = {"additionalDns": ["new.localhost"]}
-    arm = {"kind": "Deployment", "spec": {**documents[5]["spec"], "id": "de910000-0000-4000-8000-0000000000ff", "name": "new"}}
+    arm: dict[str, Any] = {
+        "kind": "Deployment",
+        "spec": {**documents[5]["spec"], "id": "de910000-0000-4000-8000-0000000000ff", "name": "new"},
+    }
     arm["spec"]["gatewayIds"] = ["chat", "new"]
     arm["spec"]["staticBackend"] = {"endpoints": [{"address": "127.0.0.1", "port": port} for port in ports]}
     async with load(own_gateway) as count:
@@ -136,7 +157,9 @@ async def test_a_killed_replica_costs_at_most_what_was_in_flight_on_it(own_gatew
     assert (await shares(own_gateway, 400))["small-b"] > 0
 
 
-async def test_a_deployment_without_ready_replicas_gives_its_share_to_the_others(own_gateway: Running) -> None:
+async def test_a_deployment_without_ready_replicas_gives_its_share_to_the_others(
+    own_gateway: Running,
+) -> None:
     """All of the 900 are unready: the 100 take everything; with none ready the answer is 503 and Retry-After."""
     *stable, canary = (own_gateway.replica_port(name) for name in REPLICAS)
     async with httpx.AsyncClient() as client:
@@ -157,8 +180,16 @@ async def test_a_deployment_without_ready_replicas_gives_its_share_to_the_others
 async def test_a_broken_edit_keeps_what_was_served(own_gateway: Running) -> None:
     """It is said loudly, with file, document and reason; mended, the definitions count again."""
     original = own_gateway.definitions.read_text()
-    own_gateway.edit(lambda text: text.replace("coreWeaveAuth: {}", "coreWeaveAuth: {}\n  weightsAndBiasesAuth: {}", 1))
-    eventually(lambda: "document 1: coreWeaveAuth, weightsAndBiasesAuth: choose exactly one" in own_gateway.log())
+    own_gateway.edit(
+        lambda text: text.replace("coreWeaveAuth: {}", "coreWeaveAuth: {}\n  weightsAndBiasesAuth: {}", 1)
+    )
+    eventually(
+        lambda: "document 1: coreWeaveAuth, weightsAndBiasesAuth: choose exactly one" in own_gateway.log()
+    )
     assert own_gateway.post("chat", chat()).status_code == 200
     own_gateway.edit(lambda _: original.replace("    weight: 900\n", "    weight: 0\n", 1))
-    eventually(lambda: all(own_gateway.post("chat", chat()).headers["x-demo-replica"] == "small-c" for _ in range(20)))
+    eventually(
+        lambda: all(
+            own_gateway.post("chat", chat()).headers["x-demo-replica"] == "small-c" for _ in range(20)
+        )
+    )

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-
 from igw_demo.tokens import CoreWeaveToken, DemoTokens, WandbToken
+
 from tests.real_envoy.running import Running, chat, eventually, igw_up
 
 
@@ -23,7 +23,9 @@ def freeze(pid: int) -> None:
     os.kill(pid, signal.SIGSTOP)
 
 
-@pytest.mark.parametrize(("service", "code"), [("extauth", "auth_unavailable"), ("extproc", "routing_unavailable")])
+@pytest.mark.parametrize(
+    ("service", "code"), [("extauth", "auth_unavailable"), ("extproc", "routing_unavailable")]
+)
 def test_a_killed_service_is_503_until_it_is_back(own_gateway: Running, service: str, code: str) -> None:
     """No request passes without the service; the refusal is an OpenAI error that says to try again."""
     assert own_gateway.post("chat", chat()).status_code == 200
@@ -89,7 +91,9 @@ def authority(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "igw_cli", "demo", "authority", "--port", str(port)]
-    process = subprocess.Popen([*command, "--tokens-file", str(folder / "tokens.json")], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, "--tokens-file", str(folder / "tokens.json")], stdout=subprocess.DEVNULL
+    )
     try:
         yield process, f"http://127.0.0.1:{port}"
     finally:
@@ -99,10 +103,18 @@ def authority(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
 
 def test_without_the_authority_only_known_tokens_pass(tmp_path: Path) -> None:
     """The authority is gone: 503 for a token that was never seen, and a cached one still passes."""
-    gateway = {"name": "g", "zones": ["L"], "coreWeaveAuth": {}, "headerBasedRouting": {"headerName": "x-model"}}
+    gateway = {
+        "name": "g",
+        "zones": ["L"],
+        "coreWeaveAuth": {},
+        "headerBasedRouting": {"headerName": "x-model"},
+    }
     (tmp_path / "g.json").write_text(json.dumps({"kind": "Gateway", "spec": gateway}))
     with authority(tmp_path) as (process, url):
-        environment = {"IGW_COREWEAVE_WHOAMI_URL": f"{url}/v1beta1/auth/whoami", "IGW_ORGANIZATION_ID": "org-1"}
+        environment = {
+            "IGW_COREWEAVE_WHOAMI_URL": f"{url}/v1beta1/auth/whoami",
+            "IGW_ORGANIZATION_ID": "org-1",
+        }
         with igw_up(tmp_path / "up", "-f", str(tmp_path / "g.json"), environment=environment) as running:
             eventually(lambda: running.get("g", "/v1/models", token="CW-SECRET-own").status_code == 200)
             process.kill()

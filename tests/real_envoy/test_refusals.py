@@ -43,7 +43,9 @@ def test_a_token_of_the_other_authority(gateway: Running) -> None:
     check(gateway.get("wandb-chat", "/v1/models", token=gateway.token), 401, "invalid_api_key")
 
 
-@pytest.mark.parametrize(("name", "kind"), [("chat", "coreweave"), ("by-path", "coreweave"), ("wandb-chat", "wandb")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("chat", "coreweave"), ("by-path", "coreweave"), ("wandb-chat", "wandb")]
+)
 def test_a_token_of_another_organization(gateway: Running, name: str, kind: str) -> None:
     """A good token of a stranger is 403."""
     check(gateway.get(name, "/v1/models", token=gateway.others(kind)), 403, "organization_mismatch")
@@ -82,11 +84,14 @@ def test_ten_megabytes_before_the_model(gateway: Running) -> None:
     assert (answer.status_code, answer.headers["x-demo-replica"]) == (200, "small-c")
 
 
-@pytest.mark.parametrize(("name", "headers", "path"), [
-    ("chat", {}, "/v1/chat/completions"),
-    ("by-header", {"x-model-name": "demo/small"}, "/v1/chat/completions"),
-    ("by-path", {}, "/demo%2Fsmall/v1/chat/completions"),
-])
+@pytest.mark.parametrize(
+    ("name", "headers", "path"),
+    [
+        ("chat", {}, "/v1/chat/completions"),
+        ("by-header", {"x-model-name": "demo/small"}, "/v1/chat/completions"),
+        ("by-path", {}, "/demo%2Fsmall/v1/chat/completions"),
+    ],
+)
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_above_the_limit(gateway: Running, name: str, headers: Any, path: str, chunked: bool) -> None:  # noqa: FBT001 - a case
     """Above 16 MiB is 413, with or without Content-Length; just below passes."""
@@ -108,7 +113,9 @@ def test_no_model_in_the_header_or_path(gateway: Running) -> None:
     check(gateway.post("by-path", chat(), path="/demo/small/v1/chat/completions"), 404, "model_not_found")
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/coreweave/demo-org/x/v1/models", "/check/coreweave/demo-org/x/y"])
+@pytest.mark.parametrize(
+    "path", ["/v1/models", "/coreweave/demo-org/x/v1/models", "/check/coreweave/demo-org/x/y"]
+)
 def test_an_unknown_host(gateway: Running, path: str) -> None:
     """A name without a gateway is refused whatever the token, before anything is asked."""
     headers = {"Host": "api.nobody.gw.localhost", "Authorization": f"Bearer {gateway.token}"}

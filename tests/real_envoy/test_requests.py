@@ -28,7 +28,9 @@ def client(gateway: Running) -> openai.OpenAI:
 
 def test_the_openai_package_gets_a_completion(client: openai.OpenAI) -> None:
     """A chat completion comes back whole, with usage."""
-    answer = client.chat.completions.create(model="demo/small", messages=[{"role": "user", "content": "hello"}])
+    answer = client.chat.completions.create(
+        model="demo/small", messages=[{"role": "user", "content": "hello"}]
+    )
     assert answer.choices[0].message.content is not None
     assert answer.choices[0].message.content.endswith("You said: hello")
     assert answer.usage is not None
@@ -106,7 +108,9 @@ def test_a_stream_is_not_held_back(gateway: Running) -> None:
     """The first event arrives long before the last is made."""
     began = time.monotonic()
     headers = gateway.headers("chat", **{"x-demo-chunks": "5", "x-demo-chunk-ms": "300"})
-    with httpx.stream("POST", f"{gateway.ready['ingress']}/v1/chat/completions", json=chat(stream=True), headers=headers) as answer:
+    with httpx.stream(
+        "POST", f"{gateway.ready['ingress']}/v1/chat/completions", json=chat(stream=True), headers=headers
+    ) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         next(answer.iter_lines())
         first = time.monotonic() - began
@@ -117,7 +121,9 @@ def test_a_client_that_goes_away_cancels_the_upstream(gateway: Running) -> None:
     """The model server hears of it while it is still making the answer."""
     before = sum(seen["cancelled"] for seen in gateway.seen().values())
     headers = gateway.headers("chat", **{"x-demo-chunks": "1000", "x-demo-chunk-ms": "100"})
-    with httpx.stream("POST", f"{gateway.ready['ingress']}/v1/chat/completions", json=chat(stream=True), headers=headers) as answer:
+    with httpx.stream(
+        "POST", f"{gateway.ready['ingress']}/v1/chat/completions", json=chat(stream=True), headers=headers
+    ) as answer:
         next(answer.iter_lines())
     eventually(lambda: sum(seen["cancelled"] for seen in gateway.seen().values()) == before + 1, seconds=5)
 

@@ -136,3 +136,19 @@ def test_types_not_subscribed_to_hold_up_nobody() -> None:
     stream = DeltaStream()
     stream.publish(OLD)
     assert kinds(stream.receive(delta(LISTENER))) == ["listeners"]
+
+
+def test_what_was_refused_together_is_sent_together_again(client: Client) -> None:
+    """After a NACK of several nobody knows which were applied: all come again once one changed [our choice]."""
+    both = world(clusters=["a"], endpoints=["a", "b"], listeners=["l"], scopes=["s"], routes={"r": 2, "q": 1})
+    client.publish(OLD)
+    for response in client.want(ROUTES, "r", "q"):
+        client.ack(response)
+    pending = client.publish(both)
+    [routes] = [response for response in pending if response.type_url == ROUTES]
+    assert sent([routes]) == [("routes", ["q:1", "r:2"], [])]
+    assert client.nack(routes) == []
+    fixed = world(
+        clusters=["a"], endpoints=["a", "b"], listeners=["l"], scopes=["s"], routes={"r": 3, "q": 1}
+    )
+    assert sent(client.publish(fixed)) == [("routes", ["q:1", "r:3"], [])]

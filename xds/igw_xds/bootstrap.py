@@ -50,7 +50,9 @@ def bootstrap(node: Node) -> dict[str, Any]:
 
 def static_bootstrap(snapshot: Snapshot, admin: HostPort) -> dict[str, Any]:
     """Give one self-contained configuration of the same resources, to paste into an Envoy or to validate."""
-    endpoints = {r.name: _unpacked(r.body, endpoint_pb2.ClusterLoadAssignment()) for r in _of(snapshot, ENDPOINTS)}
+    endpoints = {
+        r.name: _unpacked(r.body, endpoint_pb2.ClusterLoadAssignment()) for r in _of(snapshot, ENDPOINTS)
+    }
     clusters = [_static(_unpacked(r.body, cluster_pb2.Cluster()), endpoints) for r in _of(snapshot, CLUSTER)]
     # Envoy refuses a list of no scopes; with no gateway there is nothing to listen for.
     found = _of(snapshot, LISTENER) if snapshot.of(SCOPE) else ()

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-
 from igw_ops.server import http_server, operations_app
 from igw_store.files import DefinitionError, Loaded
+
 from igw_xds.fleet import Fleet
 from igw_xds.plan import plan
 from igw_xds.publisher import Publisher

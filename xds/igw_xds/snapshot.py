@@ -61,7 +61,9 @@ def snapshot(resources: Mapping[str, Iterable[Resource]]) -> Snapshot:
         for type_url, group in resources.items()
     }
     version = _digest(
-        f"{type_url}\0{r.name}\0{r.version}" for type_url in sorted(by_type) for r in by_type[type_url].values()
+        f"{type_url}\0{r.name}\0{r.version}"
+        for type_url in sorted(by_type)
+        for r in by_type[type_url].values()
     )
     return Snapshot(version, MappingProxyType(by_type))
 

@@ -7,18 +7,17 @@ import ipaddress
 from typing import assert_never
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
-from envoy.config.core.v3 import address_pb2, health_check_pb2, protocol_pb2
-from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.core.v3 import health_check_pb2, protocol_pb2
 from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.type.v3 import percent_pb2
 from google.protobuf import any_pb2, wrappers_pb2
-
 from igw_model.deployment import DnsBackend, StaticBackend
+
 from igw_xds import names
 from igw_xds.plan import Plan, PlannedDeployment, PlannedModel
-from igw_xds.resources.messages import ads, packed, seconds
 from igw_xds.resources.endpoints import load_assignment
+from igw_xds.resources.messages import ads, packed, seconds
 from igw_xds.settings import AuthTransport, DataPlane, HostPort
 
 # Model servers close idle connections early (uvicorn, under vLLM: 5 s). Envoy must close first, or it sends a
@@ -103,7 +102,9 @@ def service_cluster(
         lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
         common_lb_config=_no_panic(),
         circuit_breakers=_unlimited(),
-        typed_extension_protocol_options=_http1(SERVICE_IDLE_SECONDS) if http2_options is None else _http2(http2_options),
+        typed_extension_protocol_options=_http1(SERVICE_IDLE_SECONDS)
+        if http2_options is None
+        else _http2(http2_options),
     )
     _over_dns(cluster, at)
     return cluster
@@ -138,7 +139,8 @@ def _aggregate(order: tuple[str, ...]) -> cluster_pb2.Cluster:
         common_lb_config=_no_panic(),
         circuit_breakers=_unlimited(),
         cluster_type=cluster_pb2.Cluster.CustomClusterType(
-            name="envoy.clusters.aggregate", typed_config=packed(aggregate_pb2.ClusterConfig(clusters=members))
+            name="envoy.clusters.aggregate",
+            typed_config=packed(aggregate_pb2.ClusterConfig(clusters=members)),
         ),
     )
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
-
 from igw_model.deployment import DnsBackend, StaticBackend
+
 from igw_xds import names
 from igw_xds.plan import Plan, PlannedDeployment
 from igw_xds.resources.messages import socket_address
@@ -23,10 +23,14 @@ def endpoints(plan: Plan) -> list[endpoint_pb2.ClusterLoadAssignment]:
 def load_assignment(cluster: str, addresses: Iterable[HostPort]) -> endpoint_pb2.ClusterLoadAssignment:
     """Give a cluster's endpoints, all of one locality and priority."""
     lb_endpoints = [
-        endpoint_components_pb2.LbEndpoint(endpoint=endpoint_components_pb2.Endpoint(address=socket_address(at)))
+        endpoint_components_pb2.LbEndpoint(
+            endpoint=endpoint_components_pb2.Endpoint(address=socket_address(at))
+        )
         for at in addresses
     ]
-    localities = [endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=lb_endpoints)] if lb_endpoints else []
+    localities = (
+        [endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=lb_endpoints)] if lb_endpoints else []
+    )
     return endpoint_pb2.ClusterLoadAssignment(cluster_name=cluster, endpoints=localities)
 
 

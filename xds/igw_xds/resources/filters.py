@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 from envoy.config.core.v3 import base_pb2, grpc_service_pb2, http_uri_pb2
 from envoy.config.rbac.v3 import rbac_pb2 as rules_pb2
-from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.common.matching.v3 import extension_matcher_pb2
 from envoy.extensions.filters.common.matcher.action.v3 import skip_action_pb2
 from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
@@ -19,17 +18,17 @@ from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
-from envoy.type.matcher.v3 import http_inputs_pb2, regex_pb2, string_pb2
+from envoy.type.matcher.v3 import http_inputs_pb2, string_pb2
 from envoy.type.v3 import http_status_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 from google.protobuf.message import Message
+from igw_model import headers
+from igw_model.policy import Policy, policy_extensions, policy_path
 from xds.core.v3 import extension_pb2
 from xds.type.matcher.v3 import matcher_pb2
 from xds.type.matcher.v3 import regex_pb2 as xds_regex_pb2
 from xds.type.matcher.v3 import string_pb2 as xds_string_pb2
 
-from igw_model import headers
-from igw_model.policy import Policy, policy_extensions, policy_path
 from igw_xds import names
 from igw_xds.resources.messages import packed, seconds
 from igw_xds.settings import AuthTransport, DataPlane
@@ -63,7 +62,10 @@ def http_filters(data_plane: DataPlane) -> list[hcm_pb2.HttpFilter]:
         _filter(RBAC, rbac_pb2.RBAC(rules=_nobody())),
         _filter(EXT_AUTHZ, _ext_authz(data_plane)),
         _filter(EXT_PROC, _ext_proc()),
-        _filter(BUFFER, buffer_pb2.Buffer(max_request_bytes=wrappers_pb2.UInt32Value(value=data_plane.max_body_bytes))),
+        _filter(
+            BUFFER,
+            buffer_pb2.Buffer(max_request_bytes=wrappers_pb2.UInt32Value(value=data_plane.max_body_bytes)),
+        ),
         _filter("envoy.filters.http.router", router_pb2.Router()),
     ]
 
@@ -93,19 +95,24 @@ def _host_spelling() -> extension_matcher_pb2.ExtensionWithMatcher:
     """Lower the case of the host name; skipped for requests that need nothing, which are nearly all."""
     lua = lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=_LOWER_CASE_HOST))
     is_lower = xds_string_pb2.StringMatcher(
-        safe_regex=xds_regex_pb2.RegexMatcher(google_re2=xds_regex_pb2.RegexMatcher.GoogleRE2(), regex="[^A-Z]*")
+        safe_regex=xds_regex_pb2.RegexMatcher(
+            google_re2=xds_regex_pb2.RegexMatcher.GoogleRE2(), regex="[^A-Z]*"
+        )
     )
     host = http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=":authority")
     matchers = matcher_pb2.Matcher.MatcherList
     predicate = matchers.Predicate(
         single_predicate=matchers.Predicate.SinglePredicate(
-            input=extension_pb2.TypedExtensionConfig(name="host", typed_config=packed(host)), value_match=is_lower
+            input=extension_pb2.TypedExtensionConfig(name="host", typed_config=packed(host)),
+            value_match=is_lower,
         )
     )
     skip = extension_pb2.TypedExtensionConfig(name="skip", typed_config=packed(skip_action_pb2.SkipFilter()))
     matcher = matcher_pb2.Matcher(
         matcher_list=matchers(
-            matchers=[matchers.FieldMatcher(predicate=predicate, on_match=matcher_pb2.Matcher.OnMatch(action=skip))]
+            matchers=[
+                matchers.FieldMatcher(predicate=predicate, on_match=matcher_pb2.Matcher.OnMatch(action=skip))
+            ]
         )
     )
     wrapped = extension_matcher_pb2.ExtensionWithMatcher(xds_matcher=matcher)
@@ -195,7 +202,9 @@ def _grpc_service(cluster: str, timeout_seconds: float | None) -> grpc_service_p
 
 def _nobody() -> rules_pb2.RBAC:
     """Refuse what no gateway's routes admit. Envoy's ext_authz lets a request without a route pass."""
-    policy = rules_pb2.Policy(permissions=[rules_pb2.Permission(any=True)], principals=[rules_pb2.Principal(any=True)])
+    policy = rules_pb2.Policy(
+        permissions=[rules_pb2.Permission(any=True)], principals=[rules_pb2.Principal(any=True)]
+    )
     return rules_pb2.RBAC(action=rules_pb2.RBAC.DENY, policies={UNKNOWN_GATEWAY: policy})
 
 

@@ -1,9 +1,12 @@
-"""The one listener that all gateways share. It depends on the data plane's settings alone: no gateway, no
-deployment changes it, so no change of those drains a connection."""
+"""The one listener that all gateways share.
+
+It depends on the data plane's settings alone: no gateway and no deployment changes it, so no change of those
+drains a connection.
+"""
 
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
-from envoy.config.core.v3 import base_pb2, protocol_pb2
+from envoy.config.core.v3 import extension_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.access_loggers.stream.v3 import stream_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
@@ -89,7 +92,7 @@ def _scoped_routes() -> hcm_pb2.ScopedRoutes:
     )
 
 
-def _without_internal_headers() -> object:
+def _without_internal_headers() -> extension_pb2.TypedExtensionConfig:
     """Drop what only we may say, before routes are chosen and filters run."""
     pattern = string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=CLIENT_MAY_NOT_SEND))
     mutation = mutation_rules_pb2.HeaderMutation(

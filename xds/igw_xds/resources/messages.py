@@ -1,7 +1,5 @@
 """Small messages that several Envoy types share: durations, addresses, packed extensions, ADS as a source."""
 
-from typing import Any
-
 from envoy.config.core.v3 import address_pb2, config_source_pb2, extension_pb2
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
@@ -30,7 +28,7 @@ def socket_address(at: HostPort) -> address_pb2.Address:
     )
 
 
-def extension(name: str, message: Message) -> Any:
+def extension(name: str, message: Message) -> extension_pb2.TypedExtensionConfig:
     """Give a named extension with its configuration."""
     return extension_pb2.TypedExtensionConfig(name=name, typed_config=packed(message))
 

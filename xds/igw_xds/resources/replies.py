@@ -14,8 +14,8 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from google.protobuf import struct_pb2
-
 from igw_model.openai import ApiError
+
 from igw_xds.plan import PlannedGateway
 from igw_xds.resources.filters import UNKNOWN_GATEWAY
 from igw_xds.resources.messages import packed
@@ -43,7 +43,9 @@ TABLE: tuple[tuple[str, ApiError], ...] = (
     ),
     (
         "response.code_details.startsWith('ext_proc')",
-        ApiError(503, "routing_unavailable", "The model could not be read from your request now. Try again soon."),
+        ApiError(
+            503, "routing_unavailable", "The model could not be read from your request now. Try again soon."
+        ),
     ),
     ("response.code == 413", ApiError(413, "request_too_large", "The request's body is too large.")),
     (
@@ -95,9 +97,7 @@ def model_list_action(gateway: PlannedGateway) -> route_components_pb2.DirectRes
         if model.shares
     ]
     body = json.dumps({"object": "list", "data": data}, ensure_ascii=False)
-    return route_components_pb2.DirectResponseAction(
-        status=200, body=base_pb2.DataSource(inline_string=body)
-    )
+    return route_components_pb2.DirectResponseAction(status=200, body=base_pb2.DataSource(inline_string=body))
 
 
 def _mapper(expression: str) -> hcm_pb2.ResponseMapper:

@@ -6,16 +6,15 @@ One route configuration a gateway, found by its scope; nothing in it depends on 
 import re
 from typing import assert_never
 
-from envoy.config.core.v3 import extension_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import wrappers_pb2
-
 from igw_model import headers
 from igw_model.gateway import BodyBasedRouting, HeaderBasedRouting, PathBasedRouting
 from igw_model.openai import ApiError
+
 from igw_xds import names
 from igw_xds.plan import Plan, PlannedGateway, PlannedModel
 from igw_xds.resources import filters
@@ -93,7 +92,8 @@ def _until_the_body_is_read() -> Route:
     exists: whatever got here unread is refused.
     """
     action = route_components_pb2.RouteAction(
-        cluster_header=NO_CLUSTER_HEADER, cluster_not_found_response_code=route_components_pb2.RouteAction.NOT_FOUND
+        cluster_header=NO_CLUSTER_HEADER,
+        cluster_not_found_response_code=route_components_pb2.RouteAction.NOT_FOUND,
     )
     return Route(match=Match(prefix="/"), route=action)
 
@@ -130,7 +130,9 @@ def encodings(name: str) -> str:
 def _encodings(character: str) -> str:
     if _UNRESERVED.fullmatch(character):
         return re.escape(character)
-    encoded = "".join("%" + "".join(_either_case(digit) for digit in f"{byte:02X}") for byte in character.encode())
+    encoded = "".join(
+        "%" + "".join(_either_case(digit) for digit in f"{byte:02X}") for byte in character.encode()
+    )
     return f"(?:{re.escape(character)}|{encoded})" if character in _PATH_LITERALS else encoded
 
 
@@ -150,7 +152,13 @@ def _model_list(gateway: PlannedGateway) -> Route:
 def _model(match: Match, model: PlannedModel, data_plane: DataPlane) -> Route:
     if not model.shares:
         return error_route(
-            match, ApiError(503, "no_ready_replica", f"No deployment of the model '{_plain(model.name)}' is enabled.", "model")
+            match,
+            ApiError(
+                503,
+                "no_ready_replica",
+                f"No deployment of the model '{_plain(model.name)}' is enabled.",
+                "model",
+            ),
         )
     return Route(match=match, route=_action(model, data_plane))
 

@@ -1,0 +1,186 @@
+"""One decision over both transports: the real service, asked over HTTP and over gRPC."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+from igw_model.openai import ApiError
+from igw_model.policy import Policy, Provider, policy_path
+
+from tests.unit.extauth.authority import FakeAuthority, Mode, Person, fake_authority
+from tests.unit.extauth.service import Running, Told, running, settings
+
+COREWEAVE = Policy(Provider.COREWEAVE, "org-1", "gw-1")
+WANDB = Policy(Provider.WANDB, "team-a", "gw-2")
+JSON = {"content-type": "application/json"}
+CHALLENGED = {**JSON, "www-authenticate": "Bearer"}
+
+
+def denied(error: ApiError, headers: dict[str, str]) -> Told:
+    """Give what Envoy is told for an error."""
+    return Told(error.status, headers, error.body().decode())
+
+
+def admitted(principal: str, organization: str) -> Told:
+    """Give what Envoy is told for a member."""
+    return Told(200, {"x-igw-principal": principal, "x-igw-organization": organization})
+
+
+NO_GATEWAY = denied(ApiError(404, "unknown_gateway", "There is no gateway at this host."), JSON)
+NO_KEY = denied(
+    ApiError(401, "missing_api_key", "No usable API key: send one header `Authorization: Bearer <key>`."),
+    CHALLENGED,
+)
+BAD_KEY = denied(ApiError(401, "invalid_api_key", "The API key is not valid here."), CHALLENGED)
+OTHERS = denied(
+    ApiError(403, "organization_mismatch", "The API key belongs to another organization than this gateway."),
+    JSON,
+)
+LATER = denied(
+    ApiError(503, "auth_unavailable", "The API key cannot be checked at the moment; try again."),
+    {**JSON, "retry-after": "1"},
+)
+
+
+def cw(name: str) -> str:
+    """Give a token of CoreWeave's shape."""
+    return f"CW-SECRET-{name}"
+
+
+def wb(name: str) -> str:
+    """Give a key of W&B's shape."""
+    return name.ljust(40, "_")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question and its answer."""
+
+    policy: Policy | None
+    authorization: tuple[str, ...]
+    told: Told
+
+
+def bearer(token: str) -> tuple[str, ...]:
+    """Give the values of ``Authorization`` for a token."""
+    return (f"Bearer {token}",)
+
+
+ANN = admitted("ann", "org-1")
+CASES = {
+    "member": Case(COREWEAVE, bearer(cw("ann")), ANN),
+    "member, scheme in lower case": Case(COREWEAVE, (f"bearer  {cw('ann')}",), ANN),
+    "odd name": Case(COREWEAVE, bearer(cw("odd")), admitted("%E2%82%AC%0D%0A%25%20x", "org-1")),
+    "odd organization": Case(
+        Policy(Provider.COREWEAVE, "a/b %2F?", "gw"), bearer(cw("slash")), admitted("s", "a/b%20%252F?")
+    ),
+    "other organization": Case(COREWEAVE, bearer(cw("bob")), OTHERS),
+    "unknown token": Case(COREWEAVE, bearer(cw("nobody")), BAD_KEY),
+    "W&B key at a CoreWeave gateway": Case(COREWEAVE, bearer(wb("eve")), BAD_KEY),
+    "CoreWeave token at a W&B gateway": Case(WANDB, bearer(cw("ann")), BAD_KEY),
+    "W&B entity": Case(Policy(Provider.WANDB, "eve", "gw-2"), bearer(wb("eve")), admitted("eve-name", "eve")),
+    "W&B team": Case(WANDB, bearer(wb("eve")), admitted("eve-name", "team-a")),
+    "W&B user name is no organization": Case(
+        Policy(Provider.WANDB, "eve-name", "gw-2"), bearer(wb("eve")), OTHERS
+    ),
+    "W&B other team": Case(WANDB, bearer(wb("mallory")), OTHERS),
+    "W&B null viewer": Case(WANDB, bearer(wb("nobody")), BAD_KEY),
+    "W&B key too short": Case(WANDB, bearer("a" * 39), BAD_KEY),
+    "W&B key too long": Case(WANDB, bearer("a" * 513), BAD_KEY),
+    "W&B key with other characters": Case(WANDB, bearer("a" * 39 + "."), BAD_KEY),
+    "no header": Case(COREWEAVE, (), NO_KEY),
+    "no header, W&B": Case(WANDB, (), NO_KEY),
+    "empty token": Case(COREWEAVE, ("Bearer",), NO_KEY),
+    "other scheme": Case(COREWEAVE, ("Basic YTpi",), NO_KEY),
+    "two headers": Case(COREWEAVE, (*bearer(cw("ann")), *bearer(cw("bob"))), NO_KEY),
+    "two tokens in one header": Case(COREWEAVE, (f"Bearer {cw('ann')},Bearer {cw('bob')}",), NO_KEY),
+    "8 KiB token": Case(COREWEAVE, bearer(cw("a" * 8192)), NO_KEY),
+    "no gateway": Case(None, bearer(cw("ann")), NO_GATEWAY),
+    "no gateway and no token": Case(None, (), NO_GATEWAY),
+    "authority does not know the question": Case(COREWEAVE, bearer(cw("missing")), BAD_KEY),
+    **{
+        f"{provider.organization}: authority is {mode.name}": Case(provider, bearer(shape(mode.name)), LATER)
+        for provider, shape in ((COREWEAVE, cw), (WANDB, wb))
+        for mode in Mode
+        if mode not in {Mode.TRUE, Mode.MISSING}
+    },
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fake() -> AsyncIterator[FakeAuthority]:
+    """Run one authority for all cases; a token says how it is treated."""
+    async with fake_authority() as authority:
+        authority.people |= {
+            cw("ann"): Person("ann", "org-1"),
+            cw("bob"): Person("bob", "org-2"),
+            cw("odd"): Person("€\r\n% x", "org-1"),
+            cw("slash"): Person("s", "a/b %2F?"),
+            wb("eve"): Person("eve-name", "eve", ("team-a", "team-b")),
+            wb("mallory"): Person("mallory", "mallory", ("team-aa", "team-b")),
+            cw("SLOW"): Person("slow", "org-1"),
+            wb("SLOW"): Person("slow", "team-a"),
+        }
+        authority.modes |= {shape(mode.name): mode for shape in (cw, wb) for mode in Mode}
+        authority.modes[cw("missing")] = Mode.MISSING
+        yield authority
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(fake: FakeAuthority) -> AsyncIterator[Running]:
+    """Run one extauth for all cases."""
+    async with running(settings(fake.url)) as extauth:
+        yield extauth
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+async def test_both_transports_tell_the_same(
+    service: Running, fake: FakeAuthority, case: Case, transport: str
+) -> None:
+    """Status, headers and body of each case are the same, whichever way Envoy asks."""
+    assert await service.ask(transport, case.policy, case.authorization) == case.told
+    assert (fake.elsewhere, fake.cookies) == (0, []), "a redirect was followed or a cookie kept"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_token_of_another_shape_is_never_sent_on(service: Running, fake: FakeAuthority) -> None:
+    """An authority is not shown the keys of another one."""
+    await service.ask("http", COREWEAVE, bearer(wb("secret-of-wandb")))
+    await service.ask("http", WANDB, bearer(cw("secret-of-coreweave-that-is-long-enough-for-wandb.")))
+    assert not [token for token in fake.calls if "secret-of" in token]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/check",
+        "/check/",
+        "/check//v1/models",
+        "/check//coreweave/org-1/gw-1/v1/models",
+        "/check/coreweave/org-1",
+        "/check/coreweave//gw-1/v1",
+        "/check/okta/org-1/gw-1/v1",
+        "/check/coreweave%2Forg-1%2Fgw-1/v1",
+        "/Check/coreweave/org-1/gw-1/v1",
+        "/check/" + "a" * 5000 + "/org-1/gw-1",
+    ],
+)
+async def test_a_path_without_a_policy_is_never_allowed(service: Running, path: str) -> None:
+    """A good token passes nowhere but at a gateway: what is no policy is no gateway."""
+    response = await service.http.post(path, headers={"authorization": f"Bearer {cw('ann')}"})
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_gateway")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"])
+async def test_any_method_is_checked(service: Running, method: str) -> None:
+    """The check has the request's own method, and the policy decides for all alike."""
+    path = policy_path(COREWEAVE) + "/v1/models"
+    good = await service.http.request(method, path, headers={"authorization": f"Bearer {cw('ann')}"})
+    bad = await service.http.request(method, path)
+    assert (good.status_code, good.headers["x-igw-principal"], bad.status_code) == (200, "ann", 401)

@@ -1,0 +1,110 @@
+"""Definitions become a plan: what a zone serves, in the problem's words."""
+
+import pytest
+from igw_model.gateway import PathBasedRouting
+from igw_model.policy import Policy, Provider
+from igw_xds.plan import Plan, PlannedDeployment, PlannedGateway, PlannedModel, Share, plan, serves
+
+from tests.builders import DOMAIN, deployment, deployment_id, gateway, gateway_id, planned
+
+
+def test_a_whole_plan() -> None:
+    """A gateway's host names, policy, routing, addresses and models, and its deployments' backends."""
+    chat = gateway(
+        1,
+        name="chat",
+        organizationId="acme",
+        pathBasedRouting={},
+        endpointConfiguration={
+            "additionalDns": ["Chat.Example.com.", "b.example.com", "chat.example.com"],
+            "allowedSourceIpRanges": ["10.0.0.0/8"],
+        },
+    )
+    large = deployment(2, weight=1, name="large", model={"name": "demo-large"})
+    small = deployment(1, weight=7, name="small")
+    assert planned(chat, large, small) == Plan(
+        gateways=(
+            PlannedGateway(
+                id=gateway_id(1),
+                name="chat",
+                hosts=(f"api.{gateway_id(1)}.{DOMAIN}", "chat.example.com", "b.example.com"),
+                policy=Policy(Provider.COREWEAVE, "acme", gateway_id(1)),
+                routing=PathBasedRouting(kind="pathBasedRouting"),
+                source_ranges=("10.0.0.0/8",),
+                models=(
+                    PlannedModel("demo-large", (Share(deployment_id(2), 1),)),
+                    PlannedModel("demo/small", (Share(deployment_id(1), 1),)),
+                ),
+            ),
+        ),
+        deployments=(
+            PlannedDeployment(deployment_id(1), "small", small.backend),
+            PlannedDeployment(deployment_id(2), "large", large.backend),
+        ),
+    )
+
+
+def test_nothing_gives_an_empty_plan() -> None:
+    """No definitions is a state like others."""
+    assert planned() == Plan()
+
+
+def test_the_order_of_definitions_does_not_matter() -> None:
+    """Files are read in any order; the plan is the same."""
+    definitions = [gateway(1), gateway(2), deployment(1, on=[1, 2]), deployment(2, on=[2, 1], weight=3)]
+    assert planned(*definitions) == planned(*reversed(definitions))
+
+
+def test_each_gateway_weighs_its_own_deployments() -> None:
+    """Weights are normalised over the gateway's deployments with the same model name."""
+    made = planned(
+        gateway(1),
+        gateway(2),
+        deployment(1, weight=1, on=[1, 2]),
+        deployment(2, weight=3, on=[2]),
+        deployment(3, weight=9, on=[2], model={"name": "demo-large"}),
+    )
+    first, second = (gateway.models for gateway in made.gateways)
+    assert first == (PlannedModel("demo/small", (Share(deployment_id(1), 1),)),)
+    assert second == (
+        PlannedModel("demo-large", (Share(deployment_id(3), 1),)),
+        PlannedModel("demo/small", (Share(deployment_id(1), 1), Share(deployment_id(2), 3))),
+    )
+
+
+def test_a_disabled_model_is_known() -> None:
+    """A model of which all deployments are disabled is not unknown (404) but not ready (503)."""
+    assert planned(gateway(), deployment(disabled=True)).gateways[0].models == (PlannedModel("demo/small", ()),)
+
+
+def test_model_names_are_told_apart_by_every_character() -> None:
+    """Names are matched as they are: letter case makes another model."""
+    names = [m.name for m in planned(gateway(), deployment(1), deployment(2, model={"name": "Demo/small"})).gateways[0].models]
+    assert names == ["Demo/small", "demo/small"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "numbers"),
+    [(None, [1, 2]), ("us-east-04a", [1]), ("US-EAST-04A", [1]), ("eu-north-01", [2]), ("elsewhere", [])],
+)
+def test_a_zone_serves_its_own_gateways(zone: str | None, numbers: list[int]) -> None:
+    """Zones are matched case-insensitively (section 2); deployments follow their gateways."""
+    made = planned(
+        gateway(1), gateway(2, zones=["EU-North-01"]), deployment(1, on=[1]), deployment(2, on=[2]), zone=zone
+    )
+    assert [g.id for g in made.gateways] == [gateway_id(n) for n in numbers]
+    assert [d.id for d in made.deployments] == [deployment_id(n) for n in numbers]
+    assert serves(gateway(1), zone) is (1 in numbers)
+
+
+def test_wandb_vouches_for_its_gateways_and_its_key_is_nowhere() -> None:
+    """The policy names the provider; the plan holds no secret."""
+    auth = {"apiKey": "s3cret", "serverUrl": "https://wandb.example.com"}
+    made = planned(gateway(weightsAndBiasesAuth=auth))
+    assert made.gateways[0].policy == Policy(Provider.WANDB, "acme", gateway_id(1))
+    assert "s3cret" not in repr(made)
+
+
+def test_a_deployment_of_no_served_gateway_is_not_planned() -> None:
+    """Only what a gateway leads to is served; definitions without their gateway are not an error here."""
+    assert plan([], [deployment()], domain=DOMAIN) == Plan()

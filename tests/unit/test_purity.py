@@ -1,0 +1,61 @@
+"""Pure modules stay pure: importing them in a fresh interpreter brings in no server, network or database.
+
+What libraries import counts too: neither pydantic nor protobuf brings in `asyncio`, so it can be forbidden
+whole. (`socket` comes with `uuid` and `urllib`'s relatives, and is not in the list.)
+"""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+FORBIDDEN = {
+    "aiocache",
+    "asyncio",
+    "asyncpg",
+    "grpc",
+    "httpx",
+    "prometheus_client",
+    "sqlalchemy",
+    "sqlite3",
+    "starlette",
+    "structlog",
+    "typer",
+    "uvicorn",
+    "uvloop",
+    "watchfiles",
+}
+PURE = ["igw_model", "igw_xds.plan", "igw_xds.names", "igw_xds.snapshot", "igw_xds.stream", "igw_xds.resources"]
+IMPORT = """
+import importlib, json, pkgutil, sys
+module = importlib.import_module(sys.argv[1])
+for found in pkgutil.walk_packages(getattr(module, "__path__", []), sys.argv[1] + "."):
+    importlib.import_module(found.name)
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def imported(module: str) -> set[str]:
+    """Give every module that is loaded once a module, and all within it, is imported."""
+    command = [sys.executable, "-c", IMPORT, module]
+    return set(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_brings_in_no_server(module: str) -> None:
+    """Values and functions need no I/O: the core runs where no server is installed."""
+    found = imported(module)
+    assert module in found
+    assert not {name for name in found if name.partition(".")[0] in FORBIDDEN}
+
+
+@pytest.mark.parametrize("module", ["igw_model", "igw_xds.stream", "igw_xds.resources"])
+def test_no_store_and_no_operations(module: str) -> None:
+    """Dependencies point down: adapters know the core, and not the other way round."""
+    assert not {name for name in imported(module) if name.startswith(("igw_store", "igw_ops", "igw_cli"))}
+
+
+def test_the_check_can_fail() -> None:
+    """A module that serves is found out."""
+    assert {"grpc"} <= {name.partition(".")[0] for name in imported("igw_xds.server")}
