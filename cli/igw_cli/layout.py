@@ -11,6 +11,8 @@ from igw_demo.model_server import ModelSettings
 
 LOOPBACK = "127.0.0.1"
 NODE_ID = "local"
+ACCESS_LOG_SOON = ("--file-flush-interval-msec", "500")
+"""Envoy keeps lines of its access log for ten seconds otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def envoy(layout: Layout, command: str, concurrency: int | None) -> Child:
     level = "warning" if layout.log_level == "info" else layout.log_level
     return Child(
         "envoy",
-        (command, "-c", str(layout.bootstrap), "--log-level", level, "--use-dynamic-base-id", *workers),
+        (command, "-c", str(layout.bootstrap), "--log-level", level, "--use-dynamic-base-id", *ACCESS_LOG_SOON, *workers),
         health=_url(layout.ports.admin, "ready"),
     )
 

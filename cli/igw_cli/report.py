@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 QUESTION = "Say hello"
+TABLE_WIDTH = 140
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +47,19 @@ def routing_name(routing: Routing) -> str:
 def show(serving: Serving, console: Console) -> None:
     """Print the table, and one curl line for each gateway, unwrapped so that it can be copied."""
     table = Table("Gateway", "Routing", "Auth", "Models", "URL", box=None, pad_edge=False)
-    table.columns[-1].overflow = "fold"
     for gateway in serving.plan.gateways:
         models = "\n".join(model.name for model in gateway.models) or "none"
         urls = "\n".join(_url(host, serving) for host in gateway.hosts)
         table.add_row(gateway.name, _routing(gateway.routing), gateway.policy.provider.value, models, urls)
-    console.print(table)
+    # A URL that is cut or wrapped cannot be copied: rather let a narrow terminal wrap the line.
+    Console(file=console.file, width=max(console.width, TABLE_WIDTH)).print(table)
     for gateway in serving.plan.gateways:
         if gateway.models:
             console.print(f"\n# {gateway.name}", style="dim")
             console.print(curl(gateway, serving), soft_wrap=True, markup=False, highlight=False)
+    for provider, token in serving.tokens.items():
+        console.print(f"\n# demo token, {provider.value}", style="dim")
+        console.print(token, soft_wrap=True, markup=False, highlight=False)
     console.print()
 
 

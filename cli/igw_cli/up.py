@@ -146,6 +146,7 @@ def _taken(ports: Ports) -> Ports:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 listener.bind((LOOPBACK, port))
+                listener.listen()  # or another of ours could be given the same port
             except OSError as error:
                 fail(
                     f"port {port} ({name}) cannot be used: {error.strerror}; choose another with {_option(name)}"
@@ -159,7 +160,7 @@ def _taken(ports: Ports) -> Ports:
 
 def _option(name: str) -> str:
     special = {"ingress": "--port", "authority": "--demo-port", "models": "--demo-port"}
-    return special.get(name, f"--{name.replace('_', '-')}-port".replace("-ops-port", "-ops-port"))
+    return special.get(name, f"--{name.replace('_', '-')}-port")
 
 
 def _prepare_demo(layout: Layout) -> tuple[Layout, dict[Provider, str]]:

@@ -75,8 +75,6 @@ class _Peer(asyncio.Protocol):
         self._peers = peers
         self._exchanges: dict[int, Exchange] = {}
         self._transport: Any = None
-        self._ending = False
-        self._said_all = False
         self._ended = asyncio.Event()
 
     def connection_made(self, transport: Any) -> None:
@@ -121,8 +119,10 @@ class _Peer(asyncio.Protocol):
         self._flush()
 
     async def end(self) -> None:
-        """Say which stream was the last, and when all have ended that it was all; the peer hangs up."""
-        self._ending = True
+        """Say which stream was the last, and wait: the peer hangs up when it has all its answers.
+
+        If we did, the end of the connection could overtake the last answers.
+        """
         self._connection.end()
         self._flush()
         await self._ended.wait()
@@ -150,13 +150,8 @@ class _Peer(asyncio.Protocol):
 
     def _flush(self) -> None:
         data = self._connection.output()
-        if self._said_all:
-            return
         if data:
             self._transport.write(data)
-        if self._ending and not self._connection.live:
-            self._said_all = True
-            self._transport.write_eof()  # not close: a reset would overtake the last answers
 
 
 def _answer(exchange: Exchange, message: bytes) -> Answer:

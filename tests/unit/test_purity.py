@@ -26,7 +26,14 @@ FORBIDDEN = {
     "uvloop",
     "watchfiles",
 }
-PURE = ["igw_model", "igw_xds.plan", "igw_xds.names", "igw_xds.snapshot", "igw_xds.stream", "igw_xds.resources"]
+PURE = [
+    "igw_model",
+    "igw_xds.plan",
+    "igw_xds.names",
+    "igw_xds.snapshot",
+    "igw_xds.stream",
+    "igw_xds.resources",
+]
 IMPORT = """
 import importlib, json, pkgutil, sys
 module = importlib.import_module(sys.argv[1])

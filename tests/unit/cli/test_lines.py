@@ -18,7 +18,9 @@ ACCESS = {
 }
 
 
-@pytest.mark.parametrize("line", ["", "plain text", "{broken", "[1]", "1", "null", '"text"', '{"a": 1}', '{"event": 1}'])
+@pytest.mark.parametrize(
+    "line", ["", "plain text", "{broken", "[1]", "1", "null", '"text"', '{"a": 1}', '{"event": 1}']
+)
 def test_other_lines_stay_as_they_are(line: str) -> None:
     """What is no log of ours is shown as it is."""
     assert readable(line) == (line, None)
@@ -41,13 +43,25 @@ def test_a_log_line(fields: dict[str, Any], expected: tuple[str, str | None]) ->
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({}, ("POST api.example.com/v1/chat/completions 200 12 ms  replica=127.0.0.1:9001 principal=user", None)),
+        (
+            {},
+            (
+                "POST api.example.com/v1/chat/completions 200 12 ms  replica=127.0.0.1:9001 principal=user",
+                None,
+            ),
+        ),
         (
             {"status": 503, "replica": None, "principal": None, "details": "no_healthy_upstream"},
             ("POST api.example.com/v1/chat/completions 503 12 ms  details=no_healthy_upstream", "red"),
         ),
-        ({"status": 404, "replica": None, "principal": None}, ("POST api.example.com/v1/chat/completions 404 12 ms", None)),
-        ({"status": None, "replica": "", "principal": ""}, ("POST api.example.com/v1/chat/completions None 12 ms", None)),
+        (
+            {"status": 404, "replica": None, "principal": None},
+            ("POST api.example.com/v1/chat/completions 404 12 ms", None),
+        ),
+        (
+            {"status": None, "replica": "", "principal": ""},
+            ("POST api.example.com/v1/chat/completions None 12 ms", None),
+        ),
     ],
 )
 def test_an_access_line(changed: dict[str, Any], expected: tuple[str, str | None]) -> None:

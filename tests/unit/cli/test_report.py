@@ -18,7 +18,9 @@ URL = f"http://api.{gateway_id(1)}.gw.localhost:8080"
 HOST = f"api.{gateway_id(1)}.gw.example.com"
 
 
-def serving(*, domain: str = "gw.localhost", tokens: Any = None, model: str = "demo/small", **fields: Any) -> Serving:
+def serving(
+    *, domain: str = "gw.localhost", tokens: Any = None, model: str = "demo/small", **fields: Any
+) -> Serving:
     """Give what is served: one gateway with one model."""
     planned = plan([gateway(1, **fields)], [deployment(model={"name": model})], domain=domain)
     return Serving(planned, "http://127.0.0.1:8080", 8080, "http://127.0.0.1:9901", domain, tokens or {})
@@ -86,7 +88,9 @@ def test_the_shell_expands_the_token_alone() -> None:
 @pytest.mark.parametrize("models", [True, False])
 def test_the_table(*, models: bool) -> None:
     """Each gateway with its routing, provider, models and URLs; curl lines are not wrapped."""
-    told = serving(headerBasedRouting={"headerName": "X-Model"}, endpointConfiguration={"additionalDns": ["Chat.A.com"]})
+    told = serving(
+        headerBasedRouting={"headerName": "X-Model"}, endpointConfiguration={"additionalDns": ["Chat.A.com"]}
+    )
     if not models:
         told = Serving(plan([gateway(1)], [], domain="gw.localhost"), *_rest(told))
     out = io.StringIO()
@@ -94,7 +98,11 @@ def test_the_table(*, models: bool) -> None:
     text = out.getvalue()
     assert "gateway-1" in text
     assert ("curl" in text) is models
-    assert ("header X-Model" in text, "demo/small" in text, "http://chat.a.com" in text) == (models, models, models)
+    assert ("header X-Model" in text, "demo/small" in text, "http://chat.a.com" in text) == (
+        models,
+        models,
+        models,
+    )
     if models:
         assert f"\n{curl(told.plan.gateways[0], told)}\n" in text
 

@@ -24,7 +24,9 @@ class Watched:
     def __init__(self) -> None:
         self.shown: list[tuple[str, str]] = []
         self.told: list[Mapping[str, int]] = []
-        self.supervisor = Supervisor(lambda *line: self.shown.append(line), lambda pids: self.told.append(dict(pids)))
+        self.supervisor = Supervisor(
+            lambda *line: self.shown.append(line), lambda pids: self.told.append(dict(pids))
+        )
 
     def start(self, **scripts: str) -> None:
         """Start a Python script under each name."""

@@ -48,7 +48,10 @@ def test_a_gateway_of_another_organisation_is_unknown() -> None:
     """`gatewayIds` are gateways of the deployment's own organisation."""
     other = deployment(1, organizationId="other", gatewayIds=[gateway_id(1)])
     assert messages(gateway(1), other) == [
-        ("deployment-1", f"gatewayIds[0]: no gateway has the id or name {gateway_id(1)!r} in this organisation")
+        (
+            "deployment-1",
+            f"gatewayIds[0]: no gateway has the id or name {gateway_id(1)!r} in this organisation",
+        )
     ]
 
 
@@ -100,7 +103,10 @@ def test_all_errors_are_told_at_once() -> None:
     twice = gateway(2, name="gateway-1", endpointConfiguration={"additionalDns": ["a.com"]})
     assert messages(dns(1, "a.com"), twice, deployment(1, gatewayIds=["x", "y"])) == [
         ("gateway-1", "name: is used by another gateway"),
-        ("gateway-1", f"endpointConfiguration.additionalDns[0]: a.com already belongs to gateway {gateway_id(1)}"),
+        (
+            "gateway-1",
+            f"endpointConfiguration.additionalDns[0]: a.com already belongs to gateway {gateway_id(1)}",
+        ),
         ("deployment-1", "gatewayIds[0]: no gateway has the id or name 'x' in this organisation"),
         ("deployment-1", "gatewayIds[1]: no gateway has the id or name 'y' in this organisation"),
     ]

@@ -107,7 +107,10 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     (deployment_spec(model="demo/small"), "model: must be an object"),
     (named("abc"), "model.name: must have 4 to 63 characters"),
     (named("a" * 64), "model.name: must have 4 to 63 characters"),
-    *((named(n), "model.name: must not contain spaces or control characters") for n in ("a bcd", "ab\ncd", "abc\0")),
+    *(
+        (named(n), "model.name: must not contain spaces or control characters")
+        for n in ("a bcd", "ab\ncd", "abc\0")
+    ),
     (named("ab\u3000cd"), "model.name: must not contain spaces or control characters"),
     (deployment_spec(traffic={"weight": -1}), "traffic.weight: must be at least 0"),
     (deployment_spec(traffic={"weight": 1001}), "traffic.weight: must be at most 1000"),
@@ -157,7 +160,10 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     (dns(hostname="a b"), "dnsBackend.hostname: must be a DNS name, without scheme, port or wildcard"),
     (dns(port=0), "dnsBackend.port: must be at least 1"),
     *(
-        (dns(healthCheck={"path": path}), "dnsBackend.healthCheck.path: must be a URL path that begins with '/'")
+        (
+            dns(healthCheck={"path": path}),
+            "dnsBackend.healthCheck.path: must be a URL path that begins with '/'",
+        )
         for path in ("health", "", "/a b", "/ü", "/a\n")
     ),
 ]
@@ -204,7 +210,10 @@ def test_a_deployment_is_an_object(document: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "same"),
     [
-        (deployment_spec(traffic=None, disabled=None, dnsBackend=None, staticBackend=static(9001)), deployment_spec()),
+        (
+            deployment_spec(traffic=None, disabled=None, dnsBackend=None, staticBackend=static(9001)),
+            deployment_spec(),
+        ),
         (deployment_spec(traffic={"weight": None}), deployment_spec()),
         (scaled(priority=None, concurrency=None, capacityClasses=None), scaled()),
         (dns(healthCheck=None), dns()),
@@ -232,7 +241,9 @@ def test_limits_are_inclusive() -> None:
 
 def test_a_backend_is_one_of_two_types() -> None:
     """Addresses have one spelling; the health check's path is /health unless it says otherwise."""
-    [replica] = _static(deployment(staticBackend={"endpoints": [{"address": "2001:DB8::0:1", "port": 1}]})).endpoints
+    [replica] = _static(
+        deployment(staticBackend={"endpoints": [{"address": "2001:DB8::0:1", "port": 1}]})
+    ).endpoints
     assert replica.address == "2001:db8::1"
     named_backend = deployment(dnsBackend={"hostname": "Models.Example.com", "port": 80}).backend
     assert isinstance(named_backend, DnsBackend)

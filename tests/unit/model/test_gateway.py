@@ -111,7 +111,10 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ),
     (gateway_spec(bodyBasedRouting={}), "bodyBasedRouting.apiType: is required"),
     *(
-        (gateway_spec(bodyBasedRouting={"apiType": value}), "bodyBasedRouting.apiType: must be API_TYPE_OPENAI")
+        (
+            gateway_spec(bodyBasedRouting={"apiType": value}),
+            "bodyBasedRouting.apiType: must be API_TYPE_OPENAI",
+        )
         for value in ("API_TYPE_UNSPECIFIED", 0, 2, "openai")
     ),
     (gateway_spec(bodyBasedRouting={"apiType": True}), "bodyBasedRouting.apiType: must be a string"),
@@ -183,7 +186,9 @@ def test_a_gateway_is_an_object(document: Any) -> None:
 
 def test_an_enum_is_accepted_as_its_number() -> None:
     """Enums are names, and integers are accepted on input (section 1)."""
-    assert gateway(bodyBasedRouting={"apiType": 1}) == gateway(bodyBasedRouting={"apiType": "API_TYPE_OPENAI"})
+    assert gateway(bodyBasedRouting={"apiType": 1}) == gateway(
+        bodyBasedRouting={"apiType": "API_TYPE_OPENAI"}
+    )
 
 
 @pytest.mark.parametrize(

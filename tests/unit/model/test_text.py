@@ -30,7 +30,9 @@ def test_the_one_spelling_of_a_host_name(spelling: str, normal: str) -> None:
 
 
 @given(host=HOSTS, port=st.none() | st.integers(0, 65535), dot=st.booleans(), upper=st.lists(st.booleans()))
-def test_every_spelling_is_the_same_name(host: str, port: int | None, *, dot: bool, upper: list[bool]) -> None:
+def test_every_spelling_is_the_same_name(
+    host: str, port: int | None, *, dot: bool, upper: list[bool]
+) -> None:
     """Any mixture of case, with or without port and dot, is the name itself; and it stays as it is."""
     mixed = "".join(c.upper() if i < len(upper) and upper[i] else c for i, c in enumerate(host))
     spelling = mixed + ("." if dot else "") + ("" if port is None else f":{port}")

@@ -74,12 +74,19 @@ def test_each_gateway_weighs_its_own_deployments() -> None:
 
 def test_a_disabled_model_is_known() -> None:
     """A model of which all deployments are disabled is not unknown (404) but not ready (503)."""
-    assert planned(gateway(), deployment(disabled=True)).gateways[0].models == (PlannedModel("demo/small", ()),)
+    assert planned(gateway(), deployment(disabled=True)).gateways[0].models == (
+        PlannedModel("demo/small", ()),
+    )
 
 
 def test_model_names_are_told_apart_by_every_character() -> None:
     """Names are matched as they are: letter case makes another model."""
-    names = [m.name for m in planned(gateway(), deployment(1), deployment(2, model={"name": "Demo/small"})).gateways[0].models]
+    names = [
+        m.name
+        for m in planned(gateway(), deployment(1), deployment(2, model={"name": "Demo/small"}))
+        .gateways[0]
+        .models
+    ]
     assert names == ["Demo/small", "demo/small"]
 
 

@@ -25,7 +25,9 @@ def gateways(draw: st.DrawFn, number: int) -> Gateway:
         number,
         **draw(st.sampled_from(ROUTINGS)),
         endpointConfiguration={
-            "additionalDns": draw(st.sampled_from([[], [f"g{number}.example.com", f"G{number}.Example.com."]])),
+            "additionalDns": draw(
+                st.sampled_from([[], [f"g{number}.example.com", f"G{number}.Example.com."]])
+            ),
             "allowedSourceIpRanges": draw(st.sampled_from([[], ["10.0.0.0/8", "2001:db8::/32"]])),
         },
     )

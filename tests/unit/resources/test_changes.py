@@ -106,7 +106,12 @@ def test_adding_a_host_name() -> None:
 
 def test_renaming() -> None:
     """Names for people are no part of what Envoy is told."""
-    assert changed(gateway(1, name="other"), deployment(3, weight=5, on=[2], name="x", model={"name": "demo-large"})) == {}
+    assert (
+        changed(
+            gateway(1, name="other"), deployment(3, weight=5, on=[2], name="x", model={"name": "demo-large"})
+        )
+        == {}
+    )
 
 
 def test_disabling_a_deployment() -> None:
@@ -131,11 +136,18 @@ def test_any_gateway_change_is_its_own(before: list[Gateway | Deployment], data:
 def test_any_weight_change_stays_with_its_gateways(before: list[Gateway | Deployment], weight: int) -> None:
     """Whatever is served: a weight touches the routes and fall-backs of the deployment's gateways alone."""
     after = [_weighed(d, weight) if d.id == deployment_id(1) else d for d in before]
-    mine = {f"gateway/{key}" for d in before if isinstance(d, Deployment) and d.id == deployment_id(1) for key in d.gateway_ids}
+    mine = {
+        f"gateway/{key}"
+        for d in before
+        if isinstance(d, Deployment) and d.id == deployment_id(1)
+        for key in d.gateway_ids
+    }
     found = changes(served(*before), served(*after))
     assert found.keys() <= {"routes", "cluster"}
     assert found.get("routes", {}).keys() <= mine
-    assert all(name.startswith("split/") and how != "changed" for name, how in found.get("cluster", {}).items())
+    assert all(
+        name.startswith("split/") and how != "changed" for name, how in found.get("cluster", {}).items()
+    )
 
 
 def _weighed(definition: Gateway | Deployment, weight: int) -> Gateway | Deployment:

@@ -67,7 +67,11 @@ def test_any_plan_gives_a_consistent_snapshot(given_definitions: list[Gateway | 
     found = messages(snapshot, CLUSTER)
     eds = {name for name, cluster in found.items() if cluster.HasField("eds_cluster_config")}
     assert eds == set(snapshot.of(ENDPOINTS))
-    for message in [*messages(snapshot, ROUTES).values(), *messages(snapshot, LISTENER).values(), *found.values()]:
+    for message in [
+        *messages(snapshot, ROUTES).values(),
+        *messages(snapshot, LISTENER).values(),
+        *found.values(),
+    ]:
         assert set(named_clusters(MessageToDict(message))) <= set(found)
     scoped = [scope.route_configuration_name for scope in messages(snapshot, SCOPE).values()]
     assert set(scoped) == set(snapshot.of(ROUTES))

@@ -19,7 +19,7 @@ from tests.builders import deployment, gateway, served
 UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 MAY_STAND = UNRESERVED + "!$&'()*+,;=:@"
 """What may stand for itself in a path segment: RFC 3986, section 3.3, `pchar`."""
-NAMES = st.text(MAY_STAND + "/%[]{}|\\^\"<>#?`äß模😀", min_size=1, max_size=12)
+NAMES = st.text(MAY_STAND + '/%[]{}|\\^"<>#?`äß模😀', min_size=1, max_size=12)
 
 
 def matches(name: str, segment: str) -> bool:
@@ -69,7 +69,9 @@ def test_no_spelling_is_another_name(data: Any, name: str, other: str) -> None:
 def test_only_legal_text_is_a_name(name: str, segment: str) -> None:
     """What is not a percent-encoding of the name at all, such as a lone `%`, does not match."""
     legal = re.fullmatch("(?:%[0-9A-Fa-f]{2}|[^%])*", segment)
-    decoded = re.sub(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), segment.encode()) if legal else None
+    decoded = (
+        re.sub(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), segment.encode()) if legal else None
+    )
     assert matches(name, segment) is (decoded == name.encode())
 
 
@@ -106,7 +108,9 @@ def accepted(folder: Path, **fields: Any) -> str:
 
 
 @pytest.mark.parametrize("model", ["/" * 63, "模" * 63, "😀" * 63], ids=["slash", "han", "emoji"])
-@pytest.mark.xfail(strict=True, reason="Envoy's limit on a regex's size is 100 unless the runtime sets another")
+@pytest.mark.xfail(
+    strict=True, reason="Envoy's limit on a regex's size is 100 unless the runtime sets another"
+)
 def test_envoy_accepts_the_longest_names(tmp_path: Path, model: str) -> None:
     """A legal name of 63 characters, of whatever script, must not make Envoy refuse the gateway's routes."""
     assert not accepted(tmp_path, model=model, pathBasedRouting={})

@@ -103,9 +103,9 @@ def test_a_definition_s_own_organisation_wins(tmp_path: Path) -> None:
 
 def test_no_organisation_at_all(tmp_path: Path) -> None:
     """The message says both ways of naming one."""
-    assert errors(tmp_path, yaml.safe_dump({**GATEWAY, "spec": without(gateway_spec(), "organizationId")})) == [
-        "gateways.yaml, document 1: organizationId: is required: set it here or with IGW_ORGANIZATION_ID"
-    ]
+    assert errors(
+        tmp_path, yaml.safe_dump({**GATEWAY, "spec": without(gateway_spec(), "organizationId")})
+    ) == ["gateways.yaml, document 1: organizationId: is required: set it here or with IGW_ORGANIZATION_ID"]
 
 
 def test_an_error_names_its_place(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ class ModelEnvoy:
             key = (type_url, name)
             if not whole and self.last.get(key) == version and key not in self.excused:
                 self.repeats.append(key)
-            if type_url == CLUSTER and self.last.get(key) != version:
+            if type_url == CLUSTER and (self.last.get(key) != version or key in self.excused):
                 self.excused.add((ENDPOINTS, name))
             self.excused.discard(key)
         if whole:

@@ -24,6 +24,8 @@ REMOVED_LAST = (CLUSTER, ENDPOINTS)
 """Types whose resources others name. Listeners and scopes are replaced in one response instead, because two
 with the same address or key may not exist side by side; routes come after all that name them."""
 
+_NOTHING: Mapping[str, Resource] = MappingProxyType({})
+
 
 class Phase(Enum):
     """How far a type may go now."""
@@ -108,7 +110,7 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
             return False
         if any(track.outstanding or track.rejection for track in self._tracks.values()):
             return False
-        return all(self._matches(track, self._wanted(track)) for track in self._tracks.values())
+        return all(self._has_all(track) for track in self._tracks.values())
 
     @abstractmethod
     def _read(self, track: Track, request: RequestT) -> None:
@@ -132,10 +134,19 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
             endpoints = self._tracks[ENDPOINTS]
             endpoints.due = {name for name in endpoints.due if endpoints.subscription.covers(name)}
 
+    def _source(self, track: Track) -> Mapping[str, Resource]:
+        return _NOTHING if self._snapshot is None else self._snapshot.of(track.type_url)
+
     def _wanted(self, track: Track) -> Mapping[str, Resource]:
-        if self._snapshot is None:
-            return MappingProxyType({})
-        return track.subscription.select(self._snapshot.of(track.type_url))
+        return track.subscription.select(self._source(track))
+
+    def _has_all(self, track: Track) -> bool:
+        source = self._source(track)
+        if track.done.get("accepted") is not source:
+            if not self._matches(track, track.subscription.select(source)):
+                return False
+            track.done["accepted"] = source
+        return True
 
     def _flush(self) -> Iterator[ResponseT]:
         if self._snapshot is None:
@@ -161,14 +172,19 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
             return
         if phase is Phase.URGENT and track.claim:
             return  # a returning client has something to go on with
-        wanted = self._wanted(track)
+        source = self._source(track)
+        if track.done.get(phase) is source:
+            return
+        wanted = track.subscription.select(source)
         offer = self._offer(track, wanted, phase)
         track.fresh = False
         track.due = {name for name in track.due if not track.subscription.covers(name)}
         if offer is None:
+            track.done[phase] = source
             return
         if track.type_url == CLUSTER:
             self._tracks[ENDPOINTS].due |= _rewarmed(track, offer)
+            self._tracks[ENDPOINTS].done.clear()
         self._nonces += 1
         nonce = str(self._nonces)
         message = self._message(track, offer, nonce)

@@ -54,6 +54,8 @@ class Track:
     outstanding: dict[str, Offer] = field(default_factory=dict)
     refused: dict[str, dict[str, Resource | None]] = field(default_factory=dict)
     """Content of NACKed responses, by nonce and name, while we still want it; None is a refused removal."""
+    done: dict[object, Mapping[str, Resource]] = field(default_factory=dict)
+    """Questions (a phase, or "is it accepted") that these very resources answered with "nothing to do"."""
     rejection: str = ""
     nonce: str = ""
     claim: str = ""
@@ -62,6 +64,7 @@ class Track:
     def subscribe(self, subscription: Subscription, due: Iterable[str]) -> None:
         """Take a new subscription, and names that must be answered; forget what is no longer asked for."""
         self.seen = True
+        self.done.clear()
         self.fresh = subscription.wildcard and (self.fresh or not self.subscription.wildcard)
         if not subscription.wildcard and subscription != self.subscription:
             for memory in (self.told, self.accepted):
@@ -112,6 +115,7 @@ class Track:
 
     def sent(self, nonce: str, offer: Offer) -> None:
         """Remember a response that goes out."""
+        self.done.clear()
         self.nonce = nonce
         self.outstanding[nonce] = offer
         if offer.whole:
@@ -124,6 +128,7 @@ class Track:
 
     def answered(self, nonce: str, error: str | None) -> Answer | None:
         """Take the client's word on a response; None when the nonce belongs to none that is open."""
+        self.done.clear()
         offer = self.outstanding.pop(nonce, None)
         if offer is None:
             return None
