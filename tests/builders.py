@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from igw_model.deployment import Deployment, parse_deployment
 from igw_model.gateway import Gateway, parse_gateway
 from igw_xds.plan import Plan, plan

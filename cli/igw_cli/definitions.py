@@ -41,7 +41,9 @@ def render(
     """Print the Envoy configuration that definitions become, complete: paste it into an Envoy."""
     document = _configuration(file, organization_id, zone, domain, max_body_bytes)
     # Sorted: the order of protobuf maps differs from run to run, and two renders are there to be compared.
-    typer.echo(json.dumps(document, indent=2, sort_keys=True) if as_json else yaml.safe_dump(document), nl=False)
+    typer.echo(
+        json.dumps(document, indent=2, sort_keys=True) if as_json else yaml.safe_dump(document), nl=False
+    )
 
 
 def validate(

@@ -4,6 +4,7 @@ No await anywhere on the way from bytes to bytes: what one read brings is answer
 """
 
 import asyncio
+import contextlib
 from typing import Any
 
 import structlog
@@ -21,6 +22,8 @@ _SLACK_BYTES = 1024 * 1024
 """What a stream may bring beside the body: headers, attributes, metadata."""
 _LATE_STREAMS_SECONDS = 0.2
 """How long streams begun before Envoy saw our first GOAWAY may take to arrive."""
+_HANG_UP_SECONDS = 0.5
+"""How long a peer that has all its answers may take to hang up before we do."""
 
 
 class Server:
@@ -59,11 +62,10 @@ class Server:
         for peer in set(self._peers):
             peer.announce_end()
         await asyncio.sleep(min(_LATE_STREAMS_SECONDS, grace_seconds))
-        ends = [asyncio.ensure_future(peer.end()) for peer in set(self._peers)]
-        if ends:
-            await asyncio.wait(ends, timeout=grace_seconds)
-        for peer in set(self._peers):
-            peer.hang_up()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds):
+                await asyncio.gather(*(peer.end() for peer in self._peers))
+        await asyncio.gather(*(peer.hang_up() for peer in self._peers))
 
 
 class _Peer(asyncio.Protocol):
@@ -75,6 +77,8 @@ class _Peer(asyncio.Protocol):
         self._peers = peers
         self._exchanges: dict[int, Exchange] = {}
         self._transport: Any = None
+        self._ending = False
+        self._quiet = asyncio.Event()
         self._ended = asyncio.Event()
 
     def connection_made(self, transport: Any) -> None:
@@ -87,6 +91,7 @@ class _Peer(asyncio.Protocol):
         for _exchange in self._exchanges:
             self._tally.count(ABANDONED)
         self._exchanges.clear()
+        self._quiet.set()
         self._ended.set()
 
     def pause_writing(self) -> None:
@@ -102,7 +107,7 @@ class _Peer(asyncio.Protocol):
         except BrokenError as error:
             structlog.get_logger("igw_extproc").warning("connection broken", reason=error.reason)
             self._flush()
-            self.hang_up()
+            self._transport.close()
             return
         for event in events:
             match event:
@@ -119,16 +124,21 @@ class _Peer(asyncio.Protocol):
         self._flush()
 
     async def end(self) -> None:
-        """Say which stream was the last, and wait: the peer hangs up when it has all its answers.
+        """Say which stream was the last, wait until all have ended, and let the peer hang up.
 
-        If we did, the end of the connection could overtake the last answers.
+        It gets a moment for that: if we did at once, the connection's end could overtake the last answers.
         """
+        self._ending = True
         self._connection.end()
         self._flush()
-        await self._ended.wait()
+        await self._quiet.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), _HANG_UP_SECONDS)
 
-    def hang_up(self) -> None:
-        self._transport.close()
+    async def hang_up(self) -> None:
+        """End the connection, whatever is unfinished on it."""
+        self._transport.abort()
+        await self._ended.wait()
 
     def _receive(self, stream: int, message: bytes) -> None:
         exchange = self._exchanges.get(stream)
@@ -152,6 +162,8 @@ class _Peer(asyncio.Protocol):
         data = self._connection.output()
         if data:
             self._transport.write(data)
+        if self._ending and not self._connection.live:
+            self._quiet.set()
 
 
 def _answer(exchange: Exchange, message: bytes) -> Answer:

@@ -1,5 +1,6 @@
-"""A golden case: `definitions.yaml` (and `options.yaml`: zone, domain, organization, auth_transport) in, the
-plan and Envoy's whole static configuration out, both as YAML text with sorted keys.
+"""A golden case: definitions in, the plan and Envoy's whole static configuration out, as YAML with sorted keys.
+
+A folder holds `definitions.yaml`, and `options.yaml` where it needs zone, domain, organization or auth_transport.
 """
 
 from collections.abc import Mapping
@@ -8,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
-
 from igw_model.definitions import Definitions
 from igw_store.files import load
 from igw_xds.bootstrap import static_bootstrap
@@ -17,6 +16,7 @@ from igw_xds.plan import Plan, plan
 from igw_xds.resources.everything import snapshot_of
 from igw_xds.settings import AuthTransport, DataPlane, HostPort
 from igw_xds.snapshot import Snapshot
+from pydantic import BaseModel
 
 HERE = Path(__file__).parent
 CASES = tuple(sorted(path.parent for path in HERE.glob("*/definitions.yaml")))

@@ -22,6 +22,8 @@ from igw_xds.settings import HostPort
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot
 
 MAX_CLIENT_CONNECTIONS = 50_000
+RUNTIME = {"re2.max_program_size.error_level": 8192, "re2.max_program_size.warn_level": 8192}
+"""A path gateway matches every percent-encoding of a model's name; Envoy's limit of 100 is too small for some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def bootstrap(node: Node) -> dict[str, Any]:
         static_resources=bootstrap_pb2.Bootstrap.StaticResources(clusters=[_xds_cluster(node.xds)]),
         admin=bootstrap_pb2.Admin(address=socket_address(node.admin)),
     )
-    _bound_connections(message)
+    _complete(message)
     return _document(message)
 
 
@@ -63,7 +65,7 @@ def static_bootstrap(snapshot: Snapshot, admin: HostPort) -> dict[str, Any]:
         static_resources=bootstrap_pb2.Bootstrap.StaticResources(clusters=clusters, listeners=listeners),
         admin=bootstrap_pb2.Admin(address=socket_address(admin)),
     )
-    _bound_connections(message)
+    _complete(message)
     return _document(message)
 
 
@@ -86,7 +88,10 @@ def _xds_cluster(at: HostPort) -> cluster_pb2.Cluster:
     return service_cluster(names.XDS_CLUSTER, at, http2(ping_seconds=15))
 
 
-def _bound_connections(message: bootstrap_pb2.Bootstrap) -> None:
+def _complete(message: bootstrap_pb2.Bootstrap) -> None:
+    """Add what holds for every Envoy of ours: a bound on connections, and the runtime that our routes need."""
+    layer = message.layered_runtime.layers.add(name="igw")
+    layer.static_layer.update(RUNTIME)
     limit = downstream_connections_pb2.DownstreamConnectionsConfig(
         max_active_downstream_connections=MAX_CLIENT_CONNECTIONS
     )

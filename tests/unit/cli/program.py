@@ -5,13 +5,13 @@ import subprocess
 import sys
 
 
-def igw(*arguments: object, timeout: float = 30, **environment: str) -> subprocess.CompletedProcess[str]:
+def igw(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `igw` to its end."""
     return subprocess.run(
         [sys.executable, "-m", "igw_cli", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
-        timeout=timeout,
+        timeout=60,
         env={**os.environ, **environment},
     )

@@ -127,6 +127,6 @@ def test_up_tells_when_a_port_is_chosen_twice(good: Path, tmp_path: Path) -> Non
         port = free.getsockname()[1]
     others = [f"--{other}=0" for other in PORTS if other not in {"port", "admin-port"}]
     chosen = [f"--port={port}", f"--admin-port={port}"]
-    done = igw("up", "-f", good, *others, *chosen, IGW_STATE_DIR=str(tmp_path / "state"), timeout=20)
+    done = igw("up", "-f", good, *others, *chosen, IGW_STATE_DIR=str(tmp_path / "state"))
     assert done.returncode == 1
     assert f"port {port} (admin) cannot be used" in done.stderr

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -142,11 +141,13 @@ asyncio.run(main())
 
 async def test_no_child_outlives_a_killed_supervisor(watched: Watched) -> None:
     """Even SIGKILL, which nobody can handle, leaves no process behind."""
-    with subprocess.Popen([sys.executable, "-c", SUPERVISE], stdout=subprocess.PIPE, text=True) as supervisor:
-        assert supervisor.stdout is not None
-        lines = [await asyncio.to_thread(supervisor.stdout.readline) for _ in "ab"]
-        pids = [int(pid) for pid in lines[-1].split()]
-        assert len(pids) == 2
-        assert all(map(runs, pids))
-        supervisor.kill()
+    command = (sys.executable, "-c", SUPERVISE)
+    supervisor = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert supervisor.stdout is not None
+    lines = [await supervisor.stdout.readline() for _ in "ab"]
+    pids = [int(pid) for pid in lines[-1].split()]
+    assert len(pids) == 2
+    assert all(map(runs, pids))
+    supervisor.kill()
+    await supervisor.wait()
     await watched.until(lambda: not any(map(runs, pids)))

@@ -54,6 +54,7 @@ class FakeAuthority:
     modes: dict[str, Mode] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     cookies: list[str] = field(default_factory=list)
+    encodings: set[str] = field(default_factory=set)
     elsewhere: int = 0
     open: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -82,6 +83,7 @@ class FakeAuthority:
     async def _answer(self, request: Request, token: str, good: object, bad: Response) -> Response:
         self.calls[token] += 1
         self.cookies += [request.headers["cookie"]] if "cookie" in request.headers else []
+        self.encodings.add(request.headers["accept-encoding"])
         await self.open.wait()
         mode = self.modes.get(token, Mode.TRUE)
         if mode is Mode.SLOW:

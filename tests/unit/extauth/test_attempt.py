@@ -38,6 +38,7 @@ B64TOKEN = st.text(
         ("Basic YXBpOmtleQ==", None),
         ("Bearer a,Bearer b", None),
         ("Bearer a, Bearer b", None),
+        ("Bearer a,b", None),
         ("Bearer a b", None),
         ("Bearer a\tb", None),
         ("Bearer\tabc", None),

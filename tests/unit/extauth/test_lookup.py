@@ -191,11 +191,19 @@ async def test_nobody_listens(setting: Setting) -> None:
     assert await setting.lookup(cache()).identify(ANN) == Unavailable("no answer: ConnectError")
 
 
-@pytest.mark.parametrize("mode", [Mode.HUGE, Mode.BOMB, Mode.DEEP])
-async def test_an_answer_is_read_within_bounds(setting: Setting, mode: Mode) -> None:
-    """An answer that would fill our memory, or our stack, is no answer."""
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        (Mode.HUGE, "answer too large"),
+        (Mode.BOMB, "answer not understood"),
+        (Mode.DEEP, "answer not understood"),
+    ],
+)
+async def test_an_answer_is_read_within_bounds(setting: Setting, mode: Mode, reason: str) -> None:
+    """An answer that would fill our memory or our stack is no answer; a packed one is not unpacked."""
     setting.authority.modes[ANN.reveal()] = mode
-    assert isinstance(await setting.lookup(cache()).identify(ANN), Unavailable)
+    assert await setting.lookup(cache()).identify(ANN) == Unavailable(reason)
+    assert setting.authority.encodings == {"identity"}
 
 
 async def test_one_callers_session_does_not_speak_for_another(setting: Setting) -> None:

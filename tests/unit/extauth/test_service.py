@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import socket
 import sys
 
 import httpx
@@ -63,14 +62,13 @@ async def test_a_check_under_way_is_answered_before_the_end(
     assert (await asking).status == 200
 
 
-@pytest.mark.parametrize("name", ["http_port", "grpc_port", "ops_port"])
-async def test_a_taken_port_is_named(name: str) -> None:
-    """Who cannot listen says on which port, and leaves."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(CannotListenError, match=f"cannot listen on 127.0.0.1 port {port} "):
-            async with running(settings("http://127.0.0.1:1", **{name: port})):
-                pass
+@pytest.mark.parametrize("server", ["http", "grpc", "ops"])
+async def test_a_taken_port_is_named(extauth: Running, server: str) -> None:
+    """A second service on the same port says which one it cannot have, and leaves; it takes no share of it."""
+    port = getattr(extauth.ports, server)
+    with pytest.raises(CannotListenError, match=f"cannot listen on 127.0.0.1 port {port} "):
+        async with running(settings("http://127.0.0.1:1", **{f"{server}_port": port})):
+            pass
 
 
 async def test_two_services_live_in_one_process(extauth: Running, authority: FakeAuthority) -> None:

@@ -10,6 +10,7 @@ from tests.builders import deployment, deployment_id, deployment_spec, gateway_i
 LABEL = "must be one host-name label: lower-case letters, digits and '-', at most 63 characters"
 CLASSES = "must be one of 'CAPACITY_CLASS_RESERVED' or 'CAPACITY_CLASS_ON_DEMAND'"
 NEEDED = "is required without staticBackend or dnsBackend"
+NOT_WHOLE: tuple[Any, ...] = (True, 0.5, "1", [])
 UNPLACED = {
     "model": {"name": "demo/small", "bucket": "weights", "path": "small/v1"},
     "runtime": {"engine": "vllm"},
@@ -114,10 +115,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     (named("ab\u3000cd"), "model.name: must not contain spaces or control characters"),
     (deployment_spec(traffic={"weight": -1}), "traffic.weight: must be at least 0"),
     (deployment_spec(traffic={"weight": 1001}), "traffic.weight: must be at most 1000"),
-    *(
-        (deployment_spec(traffic={"weight": w}), "traffic.weight: must be a whole number")
-        for w in (True, 0.5, "1", [])
-    ),
+    *((deployment_spec(traffic={"weight": w}), "traffic.weight: must be a whole number") for w in NOT_WHOLE),
     (deployment_spec(disabled="no"), "disabled: must be true or false"),
     (deployment_spec(runtime={}), "runtime.engine: is required"),
     (

@@ -16,6 +16,7 @@ from igw_model.gateway import (
 
 from tests.builders import gateway, gateway_id, gateway_spec, without
 
+CIDR = "endpointConfiguration.allowedSourceIpRanges[0]: must be a CIDR range such as 10.0.0.0/8"
 NAME = "must be a DNS name, without scheme, port or wildcard"
 ROUTINGS = "bodyBasedRouting, headerBasedRouting, pathBasedRouting"
 
@@ -148,13 +149,11 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     (endpoint(additionalDns="a.com"), "endpointConfiguration.additionalDns: must be a list"),
     (
         endpoint(allowedSourceIpRanges=["10.0.0.1/8"]),
-        "endpointConfiguration.allowedSourceIpRanges[0]: must be a CIDR range such as 10.0.0.0/8: "
-        "10.0.0.1/8 has host bits set",
+        f"{CIDR}: 10.0.0.1/8 has host bits set",
     ),
     (
         endpoint(allowedSourceIpRanges=["everyone"]),
-        "endpointConfiguration.allowedSourceIpRanges[0]: must be a CIDR range such as 10.0.0.0/8: "
-        "'everyone' does not appear to be an IPv4 or IPv6 network",
+        f"{CIDR}: 'everyone' does not appear to be an IPv4 or IPv6 network",
     ),
 ]
 

@@ -1,7 +1,8 @@
 """Definitions become a plan: what a zone serves, in the problem's words."""
 
 import pytest
-from igw_model.gateway import PathBasedRouting
+from igw_model.deployment import Deployment
+from igw_model.gateway import Gateway, PathBasedRouting
 from igw_model.policy import Policy, Provider
 from igw_xds.plan import Plan, PlannedDeployment, PlannedGateway, PlannedModel, Share, plan, serves
 
@@ -51,7 +52,12 @@ def test_nothing_gives_an_empty_plan() -> None:
 
 def test_the_order_of_definitions_does_not_matter() -> None:
     """Files are read in any order; the plan is the same."""
-    definitions = [gateway(1), gateway(2), deployment(1, on=[1, 2]), deployment(2, on=[2, 1], weight=3)]
+    definitions: list[Gateway | Deployment] = [
+        gateway(1),
+        gateway(2),
+        deployment(1, on=[1, 2]),
+        deployment(2, on=[2, 1], weight=3),
+    ]
     assert planned(*definitions) == planned(*reversed(definitions))
 
 

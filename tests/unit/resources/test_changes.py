@@ -21,8 +21,8 @@ def changes(before: Snapshot, after: Snapshot) -> Changes:
     found: Changes = {}
     for type_url in TYPES:
         old, new = before.of(type_url), after.of(type_url)
-        kinds = {name: "added" for name in new.keys() - old.keys()}
-        kinds |= {name: "removed" for name in old.keys() - new.keys()}
+        kinds = dict.fromkeys(new.keys() - old.keys(), "added")
+        kinds |= dict.fromkeys(old.keys() - new.keys(), "removed")
         kinds |= {name: "changed" for name in old.keys() & new.keys() if old[name] != new[name]}
         if kinds:
             found[SHORT[type_url]] = kinds

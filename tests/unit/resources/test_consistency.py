@@ -125,7 +125,7 @@ def _members(cluster: Cluster) -> list[str]:
 
 @pytest.mark.parametrize("transport", AuthTransport)
 def test_the_services_are_always_there(transport: AuthTransport) -> None:
-    """extauth and extproc have their clusters, gateways or none, over either transport."""
+    """Both extauth and extproc have their clusters, gateways or none, over either transport."""
     snapshot = served(data_plane=DataPlane(auth_transport=transport))
     assert set(snapshot.of(CLUSTER)) == {"igw-extauth", "igw-extproc"}
     assert set(snapshot.of(LISTENER)) == {"ingress"}
@@ -135,7 +135,7 @@ def test_the_services_are_always_there(transport: AuthTransport) -> None:
 
 def test_a_deployment_without_backend_has_no_endpoints_yet() -> None:
     """Its cluster waits for endpoints, which are there and empty, so the model answers 503 and not 404."""
-    unplaced = {
+    unplaced: dict[str, Any] = {
         "model": {"name": "demo/small", "bucket": "b", "path": "p"},
         "runtime": {"engine": "vllm"},
         "resources": {"instanceType": "gd", "gpuCount": 1},
@@ -145,3 +145,9 @@ def test_a_deployment_without_backend_has_no_endpoints_yet() -> None:
     snapshot = served(gateway(), deployment(1, **unplaced))
     [assignment] = messages(snapshot, ENDPOINTS).values()
     assert not assignment.endpoints
+
+
+def test_splits_with_the_same_first_share_are_told_apart() -> None:
+    """One deployment in the splits of two gateways falls back on others in each: two clusters, two names."""
+    snapshot = served(gateway(1), gateway(2), deployment(1, on=[1, 2]), deployment(2), deployment(3, on=[2]))
+    assert len([name for name in snapshot.of(CLUSTER) if name.startswith("split/")]) == 4

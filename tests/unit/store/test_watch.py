@@ -5,7 +5,6 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 from igw_model.definitions import Definitions
 from igw_store.files import Loaded
@@ -38,7 +37,7 @@ class States:
 
     def _next(self) -> asyncio.Task[Loaded]:
         if self._waiting is None or self._waiting.done():
-            self._waiting = asyncio.ensure_future(self._states.__anext__())  # type: ignore[arg-type]
+            self._waiting = asyncio.ensure_future(self._states.__anext__())
         return self._waiting
 
 
@@ -58,7 +57,7 @@ async def watching() -> AsyncIterator[Watching]:
     yield start
     stop.set()
     for states in started:
-        waiting = states._next()  # noqa: SLF001 - the watch ends when it is asked for more
+        waiting = states._next()
         await asyncio.wait([waiting], timeout=SOON)
         assert isinstance(waiting.exception(), StopAsyncIteration)
 

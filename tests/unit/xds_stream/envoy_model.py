@@ -26,6 +26,7 @@ class ModelEnvoy:
         self.versions: dict[str, str] = {}
         self.repeats: list[tuple[str, str]] = []
         self.warming: set[str] = set()
+        self.newest: Snapshot | None = None
         self.connect(None)
 
     def connect(self, snapshot: Snapshot | None) -> None:
@@ -38,6 +39,7 @@ class ModelEnvoy:
         self.nonces: dict[str, str] = {}
         self.last: dict[tuple[str, str], str] = {(t, n): v for t in self.has for n, v in self.has[t].items()}
         self.excused: set[tuple[str, str]] = set()
+        self.refused: set[tuple[str, str]] = set()
         if snapshot is not None:
             self.publish(snapshot)
         for type_url in (CLUSTER, ENDPOINTS, LISTENER, SCOPE, ROUTES):
@@ -45,7 +47,9 @@ class ModelEnvoy:
                 self._ask(type_url)
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Let the control plane publish."""
+        """Let the control plane publish; what was refused and is no more may come back, and is then told anew."""
+        self.newest = snapshot
+        self._forget_refused()
         self._take(self.stream.publish(snapshot))
 
     def answer(self, *, refuse: bool = False) -> None:
@@ -61,6 +65,7 @@ class ModelEnvoy:
             self._say(nack(response, *self._names(response.type_url), version=self._version(response)))
             self._release()
             return
+        self.refused -= {(response.type_url, name) for name, _ in _versions(response)}
         self._apply(response)
         self._follow(response.type_url)
         self.held.append(response)
@@ -150,8 +155,16 @@ class ModelEnvoy:
         for name in getattr(response, "removed_resources", ()):
             self.last.pop((type_url, name), None)
 
+    def _forget_refused(self) -> None:
+        for type_url, name in self.refused:
+            whole = not self.delta and type_url in ROOTS
+            if not whole and self.newest is not None and name not in self.newest.of(type_url):
+                self.last.pop((type_url, name), None)
+
     def _forgive(self, response: Any) -> None:
         """After a NACK of several, all of them may come again once one of them changed."""
+        self.refused |= {(response.type_url, name) for name, _ in _versions(response)}
+        self._forget_refused()
         if len(response.resources) > 1:
             self.excused |= {(response.type_url, name) for name, _ in _versions(response)}
 

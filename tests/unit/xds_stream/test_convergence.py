@@ -76,7 +76,7 @@ def test_the_same_content_is_not_sent_twice(transport: str, events: list[tuple[s
     """No resource is sent again with the content it was sent with last, whether accepted or refused.
 
     Except: the client asks for it anew, its cluster changed (endpoints), or it was refused together with
-    others of which one changed.
+    others of which one changed, or it was refused and gone in between.
     """
     envoy, _ = play(transport, [event for event in events if event[0] != "reconnect" or transport == "delta"])
     assert envoy.repeats == []

@@ -28,7 +28,7 @@ KEPT = (
     " || response.code_details.startsWith('igw_')"
 )
 
-TABLE: tuple[tuple[str, ApiError], ...] = (
+BY_REASON: tuple[tuple[str, ApiError], ...] = (
     (
         f"response.code_details in ['route_not_found', 'rbac_access_denied_matched_policy[{UNKNOWN_GATEWAY}]']",
         ApiError(404, "unknown_gateway", "No gateway is served under this host name."),
@@ -47,16 +47,19 @@ TABLE: tuple[tuple[str, ApiError], ...] = (
             503, "routing_unavailable", "The model could not be read from your request now. Try again soon."
         ),
     ),
-    ("response.code == 413", ApiError(413, "request_too_large", "The request's body is too large.")),
-    (
-        "response.code == 503",
-        ApiError(503, "no_ready_replica", "No replica of the model is ready. Try again soon."),
-    ),
-    ("response.code == 408", ApiError(408, "timeout", "The request did not arrive in time.")),
-    ("response.code == 504", ApiError(504, "timeout", "The model server did not answer in time.")),
-    ("response.code >= 500", ApiError(500, "internal_error", "The gateway could not answer.")),
-    ("response.code >= 400", ApiError(400, "bad_request", "The gateway could not read the request.")),
 )
+"""Where Envoy names the reason. The status is set too: the RBAC filter can only say 403, and an ext_proc that
+does not answer in time is 504 to Envoy."""
+
+BY_STATUS: tuple[tuple[str, ApiError], ...] = (
+    ("== 413", ApiError(413, "request_too_large", "The request's body is too large.")),
+    ("== 503", ApiError(503, "no_ready_replica", "No replica of the model is ready. Try again soon.")),
+    ("== 408", ApiError(408, "timeout", "The request did not arrive in time.")),
+    ("== 504", ApiError(504, "timeout", "The model server did not answer in time.")),
+    (">= 500", ApiError(500, "internal_error", "The gateway could not answer.")),
+    (">= 400", ApiError(400, "bad_request", "The gateway could not read the request.")),
+)
+"""All else that Envoy refuses; its status stays."""
 
 
 def local_replies() -> hcm_pb2.LocalReplyConfig:
@@ -64,15 +67,11 @@ def local_replies() -> hcm_pb2.LocalReplyConfig:
     kept = _mapper(KEPT)
     kept.body_format_override.text_format_source.inline_string = "%LOCAL_REPLY_BODY%"
     kept.body_format_override.content_type = "application/json"
-    mappers = [kept]
-    for expression, error in TABLE:
-        mapper = _mapper(expression)
-        mapper.body_format_override.CopyFrom(_json_format(error.document()))
-        if error.code == "unknown_gateway":
-            mapper.status_code.value = error.status  # the RBAC filter can only say 403
-        mapper.headers_to_add.extend(_retry_after(error.status))
-        mappers.append(mapper)
-    return hcm_pb2.LocalReplyConfig(mappers=mappers)
+    by_reason = [_error_mapper(expression, error) for expression, error in BY_REASON]
+    for mapper, (_, error) in zip(by_reason, BY_REASON, strict=True):
+        mapper.status_code.value = error.status
+    by_status = [_error_mapper(f"response.code {condition}", error) for condition, error in BY_STATUS]
+    return hcm_pb2.LocalReplyConfig(mappers=[kept, *by_reason, *by_status])
 
 
 def error_route(match: route_components_pb2.RouteMatch, error: ApiError) -> route_components_pb2.Route:
@@ -98,6 +97,13 @@ def model_list_action(gateway: PlannedGateway) -> route_components_pb2.DirectRes
     ]
     body = json.dumps({"object": "list", "data": data}, ensure_ascii=False)
     return route_components_pb2.DirectResponseAction(status=200, body=base_pb2.DataSource(inline_string=body))
+
+
+def _error_mapper(expression: str, error: ApiError) -> hcm_pb2.ResponseMapper:
+    mapper = _mapper(expression)
+    mapper.body_format_override.CopyFrom(_json_format(error.document()))
+    mapper.headers_to_add.extend(_retry_after(error.status))
+    return mapper
 
 
 def _mapper(expression: str) -> hcm_pb2.ResponseMapper:

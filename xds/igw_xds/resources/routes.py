@@ -66,7 +66,7 @@ def _routes(gateway: PlannedGateway, data_plane: DataPlane) -> list[Route]:
         case BodyBasedRouting():
             return [*_by_header(gateway, headers.MODEL, "model", data_plane), _until_the_body_is_read()]
         case HeaderBasedRouting(header_name=name):
-            missing = ApiError(400, "missing_model", f"Name a model in the '{name}' header.", name)
+            missing = ApiError(400, "missing_model", f"Name a model in the '{_plain(name)}' header.", _plain(name))
             return [*_by_header(gateway, name, name, data_plane), error_route(Match(prefix="/"), missing)]
         case PathBasedRouting():
             return _by_path(gateway, data_plane)
@@ -76,7 +76,9 @@ def _routes(gateway: PlannedGateway, data_plane: DataPlane) -> list[Route]:
 
 def _by_header(gateway: PlannedGateway, header: str, param: str, data_plane: DataPlane) -> list[Route]:
     """Match the name in a header; on a body gateway extproc has put it there."""
-    unknown = ApiError(404, "model_not_found", f"The model '%REQ({header})%' does not exist.", param)
+    # A legal header name may hold a percent sign, which no format operator can.
+    named = "" if "%" in header else f" '%REQ({header})%'"
+    unknown = ApiError(404, "model_not_found", f"The model{named} does not exist.", _plain(param))
     return [
         _model_list(gateway),
         *(_model(_header_match(header, model.name), model, data_plane) for model in gateway.models),
