@@ -117,7 +117,16 @@ def envoy(layout: Layout, command: str, concurrency: int | None) -> Child:
     level = "warning" if layout.log_level == "info" else layout.log_level
     return Child(
         "envoy",
-        (command, "-c", str(layout.bootstrap), "--log-level", level, "--use-dynamic-base-id", *ACCESS_LOG_SOON, *workers),
+        (
+            command,
+            "-c",
+            str(layout.bootstrap),
+            "--log-level",
+            level,
+            "--use-dynamic-base-id",
+            *ACCESS_LOG_SOON,
+            *workers,
+        ),
         health=_url(layout.ports.admin, "ready"),
     )
 

@@ -68,6 +68,7 @@ def http_server(app: Any, host: str, port: int, *, keep_alive_seconds: int = 75)
             log_config=None,
             server_header=False,
             date_header=False,
+            proxy_headers=False,
             timeout_keep_alive=keep_alive_seconds,
             timeout_graceful_shutdown=3,
         )

@@ -24,6 +24,7 @@ from igw_xds.settings import AuthTransport, DataPlane, HostPort
 # request into a closing connection and may not repeat it.
 MODEL_SERVER_IDLE_SECONDS = 4
 SERVICE_IDLE_SECONDS = 30
+HEALTH_CHECK_HOST = "health-check.inference-gateway"
 UNLIMITED = wrappers_pb2.UInt32Value(value=1_000_000)
 
 
@@ -52,10 +53,10 @@ def deployment_cluster(deployment: PlannedDeployment) -> cluster_pb2.Cluster:
     match deployment.backend:
         case StaticBackend(health_check=check):
             _over_eds(cluster)
-            cluster.health_checks.append(_health_check(check.path))
+            cluster.health_checks.append(_health_check(check.path, HEALTH_CHECK_HOST))
         case DnsBackend(hostname=hostname, port=port, health_check=check):
             _over_dns(cluster, HostPort(hostname, port))
-            cluster.health_checks.append(_health_check(check.path))
+            cluster.health_checks.append(_health_check(check.path, hostname))
         case None:
             _over_eds(cluster)
         case other:
@@ -174,7 +175,11 @@ def _outlier_detection() -> outlier_detection_pb2.OutlierDetection:
     )
 
 
-def _health_check(path: str) -> health_check_pb2.HealthCheck:
+def _health_check(path: str, host: str) -> health_check_pb2.HealthCheck:
+    """Ask often: what is not ready must be known before many requests meet it.
+
+    The host is named because Envoy sends the cluster's name otherwise, which is no legal host name here.
+    """
     return health_check_pb2.HealthCheck(
         timeout=seconds(2),
         interval=seconds(2),
@@ -182,7 +187,7 @@ def _health_check(path: str) -> health_check_pb2.HealthCheck:
         interval_jitter=seconds(0.2),
         unhealthy_threshold=wrappers_pb2.UInt32Value(value=2),
         healthy_threshold=wrappers_pb2.UInt32Value(value=1),
-        http_health_check=health_check_pb2.HealthCheck.HttpHealthCheck(path=path),
+        http_health_check=health_check_pb2.HealthCheck.HttpHealthCheck(path=path, host=host),
     )
 
 

@@ -66,7 +66,9 @@ def _routes(gateway: PlannedGateway, data_plane: DataPlane) -> list[Route]:
         case BodyBasedRouting():
             return [*_by_header(gateway, headers.MODEL, "model", data_plane), _until_the_body_is_read()]
         case HeaderBasedRouting(header_name=name):
-            missing = ApiError(400, "missing_model", f"Name a model in the '{_plain(name)}' header.", _plain(name))
+            missing = ApiError(
+                400, "missing_model", f"Name a model in the '{_plain(name)}' header.", _plain(name)
+            )
             return [*_by_header(gateway, name, name, data_plane), error_route(Match(prefix="/"), missing)]
         case PathBasedRouting():
             return _by_path(gateway, data_plane)
