@@ -38,6 +38,7 @@ golden: .venv/installed ## Write the golden files anew; review the difference
 
 bench: .venv/installed ## Measure the gateway against plain Envoy (needs wrk) and write docs/performance.md
 	$(BIN)/python bench/gateway_tax.py --write
+	$(BIN)/python bench/gateway_tax.py --upstream envoy --write
 
 lock: ## Choose dependencies anew within the ranges of pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -21,7 +21,7 @@ from tax.load import INSTALL, Load, apply
 from tax.measure import Measure, median, rounds
 from tax.processes import FailedError, Processes
 from tax.report import Run, replaced, section, verdicts
-from tax.rows import ROWS, Row
+from tax.rows import ROWS, Row, Upstream
 from tax.stage import program, set_up
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -35,22 +35,22 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     try:
         load = Load(program("wrk", INSTALL), options.seconds, options.connections)
-        medians, foreign = _run(load, options.rounds)
+        medians, foreign = _run(load, options.rounds, options.upstream)
         text = section(_described(arguments, options.rounds, foreign), medians)
     except FailedError as failed:
         print(f"gateway_tax: {failed}", file=sys.stderr)
         return 1
     print(text)
     if options.write:
-        PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
+        PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), options.upstream, text), encoding="utf-8")
     reached = all(ok for row, measure in medians.items() for _, ok in verdicts(row, measure))
     return 0 if reached else 2
 
 
-def _run(load: Load, count: int) -> tuple[dict[Row, Measure], float]:
+def _run(load: Load, count: int, upstream: Upstream) -> tuple[dict[Row, Measure], float]:
     """Give the medians, and the share of the machine that others used."""
     with tempfile.TemporaryDirectory(prefix="gateway-tax-") as folder, Processes(Path(folder)) as processes:
-        stage = set_up(processes, Path(folder))
+        stage = set_up(processes, Path(folder), upstream)
         for row in ROWS:
             apply(Load(load.wrk, WARM_UP_SECONDS, load.connections), stage, row)
         began, before = time.monotonic(), processes.foreign_cpu_seconds()
@@ -83,6 +83,13 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=10, help="of load on each row, in each round (10)")
     parser.add_argument("--connections", type=int, default=32, help="kept alive at once (32)")
     parser.add_argument("--rounds", type=int, default=3, help="over all rows; medians are told (3)")
+    parser.add_argument(
+        "--upstream",
+        type=Upstream,
+        choices=list(Upstream),
+        default=Upstream.MODEL,
+        help="behind the proxies (model)",
+    )
     parser.add_argument("--write", action="store_true", help="replace the table in docs/performance.md")
     return parser.parse_args(arguments)
 

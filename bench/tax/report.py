@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from tax.measure import Measure
-from tax.rows import Row
+from tax.rows import Row, Upstream
 
-BEGIN = "<!-- gateway_tax:begin -->"
-END = "<!-- gateway_tax:end -->"
 HEADINGS = (
     "",
     "requests/s",
@@ -66,13 +64,14 @@ def verdicts(row: Row, measure: Measure) -> list[tuple[str, bool]]:
     return found
 
 
-def replaced(page: str, text: str) -> str:
-    """Give the page with the text between the markers. Raises ValueError when it has none."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page has no {BEGIN} … {END}")
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+def replaced(page: str, upstream: Upstream, text: str) -> str:
+    """Give the page with the text between the upstream's markers. Raises ValueError when it has none."""
+    begin, end = (f"<!-- gateway_tax:{upstream}:{edge} -->" for edge in ("begin", "end"))
+    before, found, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise ValueError(f"the page has no {begin} … {end}")
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 def _cells(row: Row, measure: Measure) -> tuple[str, ...]:

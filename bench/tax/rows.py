@@ -24,6 +24,13 @@ class Proxy(StrEnum):
     GRPC = "grpc"
 
 
+class Upstream(StrEnum):
+    """What stands behind the proxies: a small model server in Python, or an Envoy that answers by itself."""
+
+    MODEL = "model"
+    ENVOY = "envoy"
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a row is to reach: throughput of plain at least, CPU microseconds at most; None is not held to."""

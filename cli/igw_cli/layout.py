@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from igw_demo.model_server import ModelSettings
+from igw_xds.settings import AuthTransport
 
 LOOPBACK = "127.0.0.1"
 NODE_ID = "local"
@@ -51,6 +52,7 @@ class Layout:
     files: tuple[Path, ...]
     state_dir: Path
     organization: str | None
+    auth_transport: AuthTransport
     zone: str | None
     domain: str
     max_body_bytes: int
@@ -138,12 +140,15 @@ def _xds(layout: Layout) -> Child:
         *(("--organization-id", layout.organization) if layout.organization else ()),
         *(part for file in layout.files for part in ("-f", file)),
     ]
+    over_http = layout.auth_transport is AuthTransport.HTTP
+    extauth = ports.extauth if over_http else ports.extauth_grpc
     return _igw(
         "xds",
         layout,
         *("--port", ports.xds, "--ops-port", ports.xds_ops, "--domain", layout.domain),
         *("--listen", _join(layout.listen, ports.ingress)),
-        *("--extauth", _join(LOOPBACK, ports.extauth), "--extproc", _join(LOOPBACK, ports.extproc)),
+        *("--extauth", _join(LOOPBACK, extauth), "--auth-transport", layout.auth_transport.value),
+        *("--extproc", _join(LOOPBACK, ports.extproc)),
         *("--max-body-bytes", layout.max_body_bytes),
         *optional,
         health=_url(ports.xds_ops, "readyz"),

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from igw_store.files import Loaded, load
-from igw_xds.settings import MIB, HostPort
+from igw_xds.settings import MIB, AuthTransport, HostPort
 
 INVALID = 2
 """Exit status for definitions or options that cannot be used; nothing was started."""
@@ -30,6 +30,9 @@ Zone = Annotated[
 Domain = Annotated[
     str, typer.Option(envvar="IGW_DOMAIN", help="Gateways are reached at api.<GATEWAY-ID>.<DOMAIN>.")
 ]
+Transport = Annotated[
+    AuthTransport, typer.Option(envvar="IGW_AUTH_TRANSPORT", help="How Envoy asks extauth; HTTP costs less.")
+]
 MaxBody = Annotated[
     int,
     typer.Option(
@@ -40,6 +43,14 @@ LogLevel = Annotated[str, typer.Option(envvar="IGW_LOG_LEVEL", help="debug, info
 
 DOMAIN = "gw.localhost"
 MAX_BODY = 16 * MIB
+
+
+def port_option(variable: str, what: str) -> typer.models.OptionInfo:
+    """Give the option of a port."""
+    option: typer.models.OptionInfo = typer.Option(
+        envvar=variable, min=0, max=65535, help=f"{what}; 0 takes any free one."
+    )
+    return option
 
 
 def host_port(text: str) -> HostPort:

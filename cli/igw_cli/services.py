@@ -23,10 +23,12 @@ from igw_cli.options import (
     LogLevel,
     MaxBody,
     Organization,
+    Transport,
     Zone,
     fail,
     host_port,
     loaded,
+    port_option,
 )
 
 demo = typer.Typer(no_args_is_help=True)
@@ -35,25 +37,16 @@ Host = Annotated[str, typer.Option(envvar="IGW_HOST", help="Address to listen on
 LOOPBACK = "127.0.0.1"
 
 
-def _port(variable: str, what: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(
-        envvar=variable, min=0, max=65535, help=f"{what}; 0 takes any free one."
-    )
-    return option
-
-
 def xds(
     file: Files = None,
     host: Host = LOOPBACK,
-    port: Annotated[int, _port("IGW_XDS_PORT", "Port for Envoys (gRPC, ADS)")] = 18000,
-    ops_port: Annotated[int, _port("IGW_XDS_OPS_PORT", "Port for health, metrics and status")] = 18001,
+    port: Annotated[int, port_option("IGW_XDS_PORT", "Port for Envoys (gRPC, ADS)")] = 18000,
+    ops_port: Annotated[int, port_option("IGW_XDS_OPS_PORT", "Port for health, metrics and status")] = 18001,
     listen: Annotated[
         str, typer.Option(help="Address that Envoys listen on for clients.")
     ] = "127.0.0.1:8080",
     extauth: Annotated[str, typer.Option(help="Where Envoys find extauth.")] = "127.0.0.1:18010",
-    auth_transport: Annotated[
-        AuthTransport, typer.Option(help="How Envoys ask extauth.")
-    ] = AuthTransport.HTTP,
+    auth_transport: Transport = AuthTransport.HTTP,
     extproc: Annotated[str, typer.Option(help="Where Envoys find extproc.")] = "127.0.0.1:18020",
     access_log: Annotated[bool, typer.Option(help="Let Envoys write an access log.")] = True,
     organization_id: Organization = None,
@@ -88,9 +81,9 @@ def xds(
 
 def extauth(
     host: Host = LOOPBACK,
-    port: Annotated[int, _port("IGW_EXTAUTH_PORT", "Port for checks over HTTP")] = 18010,
-    grpc_port: Annotated[int, _port("IGW_EXTAUTH_GRPC_PORT", "Port for checks over gRPC")] = 18011,
-    ops_port: Annotated[int, _port("IGW_EXTAUTH_OPS_PORT", "Port for health and metrics")] = 18012,
+    port: Annotated[int, port_option("IGW_EXTAUTH_PORT", "Port for checks over HTTP")] = 18010,
+    grpc_port: Annotated[int, port_option("IGW_EXTAUTH_GRPC_PORT", "Port for checks over gRPC")] = 18011,
+    ops_port: Annotated[int, port_option("IGW_EXTAUTH_OPS_PORT", "Port for health and metrics")] = 18012,
     coreweave_whoami_url: Annotated[
         str, typer.Option(envvar="IGW_COREWEAVE_WHOAMI_URL", help="Who a CoreWeave token belongs to.")
     ] = "https://api.coreweave.com/v1beta1/auth/whoami",
@@ -127,8 +120,8 @@ def extauth(
 
 def extproc(
     host: Host = LOOPBACK,
-    port: Annotated[int, _port("IGW_EXTPROC_PORT", "Port for Envoys (gRPC)")] = 18020,
-    ops_port: Annotated[int, _port("IGW_EXTPROC_OPS_PORT", "Port for health and metrics")] = 18021,
+    port: Annotated[int, port_option("IGW_EXTPROC_PORT", "Port for Envoys (gRPC)")] = 18020,
+    ops_port: Annotated[int, port_option("IGW_EXTPROC_OPS_PORT", "Port for health and metrics")] = 18021,
     max_body_bytes: MaxBody = MAX_BODY,
     log_level: LogLevel = "info",
 ) -> None:

@@ -60,27 +60,22 @@ class Supervisor:
         pause = FIRST_PAUSE_SECONDS
         while not self._stopping.is_set():
             began = time.monotonic()
-            status = await self._run(child)
+            cause = await self._run(child)
             if self._stopping.is_set():
                 return
             if time.monotonic() - began > STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            self._show(child.name, f"ended ({_cause(status)}); starting it again in {pause:.1f} s")
+            self._show(child.name, f"ended ({cause}); starting it again in {pause:.1f} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-    async def _run(self, child: Child) -> int:
-        process = await asyncio.create_subprocess_exec(
-            *child.argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=child.environment,
-            limit=LONGEST_LINE_BYTES,
-            start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor alone
-            preexec_fn=_end_with_parent,
-        )
+    async def _run(self, child: Child) -> str:
+        """Run a child to its end, and give the cause of that."""
+        try:
+            process = await _started(child)
+        except OSError as error:
+            return str(error)
         self._running[child.name] = process
         self._changed(self.pids)
         if self._stopping.is_set():
@@ -88,7 +83,7 @@ class Supervisor:
         await self._follow(child.name, process)
         status = await process.wait()
         del self._running[child.name]
-        return status
+        return _cause(status)
 
     async def _follow(self, name: str, process: asyncio.subprocess.Process) -> None:
         if process.stdout is None:
@@ -101,6 +96,19 @@ class Supervisor:
             if not line:
                 return
             self._show(name, line.decode(errors="replace").rstrip())
+
+
+async def _started(child: Child) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *child.argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=child.environment,
+        limit=LONGEST_LINE_BYTES,
+        start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor alone
+        preexec_fn=_end_with_parent,
+    )
 
 
 def _cause(status: int) -> str:

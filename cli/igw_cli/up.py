@@ -21,7 +21,7 @@ from igw_ops import process
 from igw_store.watch import watch
 from igw_xds.bootstrap import Node, bootstrap
 from igw_xds.plan import plan, serves
-from igw_xds.settings import HostPort
+from igw_xds.settings import AuthTransport, HostPort
 from rich.console import Console
 from rich.text import Text
 
@@ -38,22 +38,17 @@ from igw_cli.options import (
     LogLevel,
     MaxBody,
     Organization,
+    Transport,
     Zone,
     fail,
     loaded,
+    port_option,
 )
 from igw_cli.report import Serving, show, write_ready
 from igw_cli.supervisor import Supervisor
 
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.1
-
-
-def _port(variable: str, what: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(
-        envvar=variable, min=0, max=65535, help=f"{what}; 0 takes any free one."
-    )
-    return option
 
 
 def up(
@@ -64,22 +59,27 @@ def up(
     listen_address: Annotated[
         str, typer.Option(envvar="IGW_LISTEN_ADDRESS", help="Address that Envoy listens on for clients.")
     ] = LOOPBACK,
-    port: Annotated[int, _port("IGW_PORT", "Port for clients")] = 8080,
-    admin_port: Annotated[int, _port("IGW_ADMIN_PORT", "Port of Envoy's admin interface")] = 9901,
-    xds_port: Annotated[int, _port("IGW_XDS_PORT", "Control plane, gRPC")] = 18000,
-    xds_ops_port: Annotated[int, _port("IGW_XDS_OPS_PORT", "Control plane, health and status")] = 18001,
-    extauth_port: Annotated[int, _port("IGW_EXTAUTH_PORT", "extauth, HTTP")] = 18010,
-    extauth_grpc_port: Annotated[int, _port("IGW_EXTAUTH_GRPC_PORT", "extauth, gRPC")] = 18011,
-    extauth_ops_port: Annotated[int, _port("IGW_EXTAUTH_OPS_PORT", "extauth, health and metrics")] = 18012,
-    extproc_port: Annotated[int, _port("IGW_EXTPROC_PORT", "extproc, gRPC")] = 18020,
-    extproc_ops_port: Annotated[int, _port("IGW_EXTPROC_OPS_PORT", "extproc, health and metrics")] = 18021,
+    port: Annotated[int, port_option("IGW_PORT", "Port for clients")] = 8080,
+    admin_port: Annotated[int, port_option("IGW_ADMIN_PORT", "Port of Envoy's admin interface")] = 9901,
+    xds_port: Annotated[int, port_option("IGW_XDS_PORT", "Control plane, gRPC")] = 18000,
+    xds_ops_port: Annotated[int, port_option("IGW_XDS_OPS_PORT", "Control plane, health and status")] = 18001,
+    extauth_port: Annotated[int, port_option("IGW_EXTAUTH_PORT", "extauth, HTTP")] = 18010,
+    extauth_grpc_port: Annotated[int, port_option("IGW_EXTAUTH_GRPC_PORT", "extauth, gRPC")] = 18011,
+    extauth_ops_port: Annotated[
+        int, port_option("IGW_EXTAUTH_OPS_PORT", "extauth, health and metrics")
+    ] = 18012,
+    extproc_port: Annotated[int, port_option("IGW_EXTPROC_PORT", "extproc, gRPC")] = 18020,
+    extproc_ops_port: Annotated[
+        int, port_option("IGW_EXTPROC_OPS_PORT", "extproc, health and metrics")
+    ] = 18021,
     demo_port: Annotated[
-        int, _port("IGW_DEMO_PORT", "First of the demo's ports: authority, then model servers")
+        int, port_option("IGW_DEMO_PORT", "First of the demo's ports: authority, then model servers")
     ] = 18100,
     zone: Zone = None,
     domain: Domain = DOMAIN,
     organization_id: Organization = None,
     max_body_bytes: MaxBody = MAX_BODY,
+    auth_transport: Transport = AuthTransport.HTTP,
     concurrency: Annotated[
         int | None,
         typer.Option(envvar="IGW_ENVOY_CONCURRENCY", min=1, help="Envoy's workers. Default: one a core."),
@@ -120,6 +120,7 @@ def up(
         files=tuple(path.absolute() for path in file or ()),
         state_dir=state_dir,
         organization=organization_id,
+        auth_transport=auth_transport,
         zone=zone,
         domain=domain,
         max_body_bytes=max_body_bytes,

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from igw_demo.serving import listen, serve
+from igw_demo.serving import serve
 from igw_demo.tokens import CoreWeaveToken, DemoToken, DemoTokens, WandbToken, token_of
 
 MAX_DELAY_MS = 60_000
@@ -52,7 +52,7 @@ class _TokenChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def serve_authority(settings: AuthoritySettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set; raises OSError or ValueError when the port or the file is of no use."""
     tokens = DemoTokens.load(settings.tokens_file)
-    await serve(authority_app(tokens.all()), listen(settings.host, settings.port), stop)
+    await serve(authority_app(tokens.all()), settings.host, settings.port, stop)
 
 
 def authority_app(tokens: Iterable[DemoToken]) -> Starlette:

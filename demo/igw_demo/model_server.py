@@ -18,7 +18,7 @@ from igw_demo.answer import Api, Document
 from igw_demo.client import JSON, Client, ClientGone, Receive, Refused, Scope, Send
 from igw_demo.question import Question, Wishes, chat_question, completion_question, texts_to_embed
 from igw_demo.seen import Seen
-from igw_demo.serving import listen, serve
+from igw_demo.serving import serve
 
 REPLICA_HEADER = "x-demo-replica"
 DIMENSIONS = 8
@@ -40,7 +40,7 @@ class _Health(msgspec.Struct):
 
 async def serve_model(settings: ModelSettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set; raises OSError when the port is taken."""
-    await serve(ModelServer(settings), listen(settings.host, settings.port), stop)
+    await serve(ModelServer(settings), settings.host, settings.port, stop)
 
 
 class ModelServer:

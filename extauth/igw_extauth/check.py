@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Protocol
 
-from igw_model.policy import Provider
+from igw_model.policy import Policy, Provider
 
 from igw_extauth.answer import Answer, answer
 from igw_extauth.attempt import Attempt
@@ -19,6 +19,10 @@ REMEMBERED_ANSWERS = 10_000
 
 class Identifier(Protocol):
     """Says whose a token is at one provider."""
+
+    def remembered(self, token: BearerToken) -> Identity | None:
+        """Give the token's identity if nobody need be asked for it, else None."""
+        ...
 
     async def identify(self, token: BearerToken) -> Identity:
         """Give the token's identity; an authority's failure is an identity too, not an exception."""
@@ -40,18 +44,29 @@ class Check:
 
     async def __call__(self, attempt: Attempt) -> Answer:
         """Answer an attempt, and count it."""
-        decision = await self._decision(attempt)
-        provider = None if attempt.policy is None else attempt.policy.provider
+        if attempt.policy is None or attempt.token is None:
+            return self._refused(attempt)
+        identity = await self._identifiers[attempt.policy.provider].identify(attempt.token)
+        return self._answered(attempt.policy, identity)
+
+    def remembered(self, attempt: Attempt) -> Answer | None:
+        """Answer an attempt, and count it, if that needs no look-up; else give None, uncounted."""
+        if attempt.policy is None or attempt.token is None:
+            return self._refused(attempt)
+        identity = self._identifiers[attempt.policy.provider].remembered(attempt.token)
+        return None if identity is None else self._answered(attempt.policy, identity)
+
+    def _refused(self, attempt: Attempt) -> Answer:
+        if attempt.policy is None:
+            return self._counted(None, Deny.UNKNOWN_GATEWAY)
+        return self._counted(attempt.policy.provider, Deny.NO_TOKEN)
+
+    def _answered(self, policy: Policy, identity: Identity) -> Answer:
+        return self._counted(policy.provider, decide(policy, identity))
+
+    def _counted(self, provider: Provider | None, decision: Decision) -> Answer:
         self._counts[provider, _outcome(decision)].inc()
         return self._answer(decision)
-
-    async def _decision(self, attempt: Attempt) -> Decision:
-        if attempt.policy is None:
-            return Deny.UNKNOWN_GATEWAY
-        if attempt.token is None:
-            return Deny.NO_TOKEN
-        identity = await self._identifiers[attempt.policy.provider].identify(attempt.token)
-        return decide(attempt.policy, identity)
 
 
 def _outcome(decision: Decision) -> str:

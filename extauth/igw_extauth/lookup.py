@@ -30,15 +30,21 @@ class Lookup:
         self._outages = OutageLog(provider)
         self._seconds = AUTHORITY_SECONDS.labels(provider)
 
-    async def identify(self, token: BearerToken) -> Identity:
-        """Give a token's identity; authorities' failures are `Unavailable`."""
+    def remembered(self, token: BearerToken) -> Identity | None:
+        """Give a token's identity if the authority need not be asked for it, else None."""
         if not self._authority.may_know(token):
             return Unknown()
-        key = self._cache.key(self._provider, token)
-        if (remembered := await self._cache.get(key)) is not None:
+        identity = self._cache.remembered(self._cache.key(self._provider, token))
+        if identity is not None:
             CACHE_HITS.inc()
+        return identity
+
+    async def identify(self, token: BearerToken) -> Identity:
+        """Give a token's identity; authorities' failures are `Unavailable`."""
+        if (remembered := self.remembered(token)) is not None:
             return remembered
         CACHE_MISSES.inc()
+        key = self._cache.key(self._provider, token)
         lookup = self._under_way.get(key)
         if lookup is None:
             if len(self._under_way) >= MAX_LOOKUPS:

@@ -16,7 +16,7 @@ from igw_extauth.authorities import Authority, CoreWeave, Wandb, authority_clien
 from igw_extauth.cache import IdentityCache
 from igw_extauth.check import Check
 from igw_extauth.grpc_shell import grpc_server
-from igw_extauth.http_shell import http_app
+from igw_extauth.http_shell import HttpServer
 from igw_extauth.listening import add_grpc_port, listening_socket
 from igw_extauth.lookup import Lookup
 from igw_extauth.settings import Settings
@@ -86,27 +86,27 @@ class _Servers:
         grpc_port = add_grpc_port(self._grpc, "gRPC checks", s.grpc_host, s.grpc_port)
         self._ports = Ports(self._http_socket.getsockname()[1], grpc_port, self._ops_socket.getsockname()[1])
         self._not_ready: str | None = "starting"
-        self._http = http_server(http_app(check), s.http_host, s.http_port)
+        self._http = HttpServer(check)
+        stack.callback(self._http.abort)
         self._ops = http_server(operations_app(lambda: self._not_ready), s.ops_host, s.ops_port)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[Ports], None]) -> None:
         """Run until `stop` is set; checks under way get `GRACE_SECONDS`."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._http.serve(sockets=[self._http_socket]))
             tasks.create_task(self._ops.serve(sockets=[self._ops_socket]))
             await self._grpc.start()
-            await _started(self._http, self._ops)
+            await self._http.start(self._http_socket)
+            await _started(self._ops)
             self._not_ready = None
             structlog.get_logger().info("listening", **asdict(self._ports))
             ready(self._ports)
             await stop.wait()
             self._not_ready = "stopping"
-            self._http.should_exit = True
-            await self._grpc.stop(GRACE_SECONDS)
+            await asyncio.gather(self._http.stop(GRACE_SECONDS), self._grpc.stop(GRACE_SECONDS))
             self._ops.should_exit = True
 
 
-async def _started(*servers: Server) -> None:
-    """Wait until uvicorn's servers accept; it has a flag for that and no event."""
-    while not all(server.started for server in servers):  # noqa: ASYNC110 - there is no event to wait for
+async def _started(server: Server) -> None:
+    """Wait until uvicorn's server accepts; it has a flag for that and no event."""
+    while not server.started:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.005)

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from google.protobuf.message import DecodeError
+from igw_ops.listening import listening_socket
 
 from igw_extproc.answer import encode
 from igw_extproc.connection import Connection, Left, Limits, Opened, Received
@@ -42,15 +43,11 @@ class Server:
         self._listener: asyncio.Server | None = None
 
     async def start(self) -> int:
-        """Listen, and give the port. OSError, with the address in its text, when that fails."""
-        host, port = self._settings.host, self._settings.port
-        loop = asyncio.get_running_loop()
-        try:
-            self._listener = await loop.create_server(
-                lambda: _Peer(Connection(self._limits), self._tally, self._peers), host, port
-            )
-        except OSError as error:
-            raise OSError(error.errno, f"extproc cannot listen on {host}:{port} (gRPC): {error}") from error
+        """Listen, and give the port. Raises CannotListenError."""
+        listening = listening_socket("extproc, gRPC", self._settings.host, self._settings.port)
+        self._listener = await asyncio.get_running_loop().create_server(
+            lambda: _Peer(Connection(self._limits), self._tally, self._peers), sock=listening
+        )
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
 

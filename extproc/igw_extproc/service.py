@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 
 import prometheus_client
 import structlog
-from igw_ops.server import http_server, operations_app
+from igw_ops.listening import listening_socket
+from igw_ops.server import operations_app, serving
 
 from igw_extproc.server import Server
 from igw_extproc.settings import Settings
@@ -34,25 +34,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 @contextlib.asynccontextmanager
 async def _operations(settings: Settings, stop: asyncio.Event, tally: Tally) -> AsyncIterator[None]:
     """Run the operations server meanwhile, with the tally among its metrics."""
-    listener = _listener(settings.ops_host, settings.ops_port)
+    listening = listening_socket("extproc, operations", settings.ops_host, settings.ops_port)
     app = operations_app(
         ready=lambda: "stopping" if stop.is_set() else None, status=lambda: {"exchanges": tally.outcomes()}
     )
-    ops = http_server(app, settings.ops_host, settings.ops_port)
     prometheus_client.REGISTRY.register(tally)
-    running = asyncio.create_task(ops.serve(sockets=[listener]))
     try:
-        yield
+        async with serving(app, listening):
+            yield
     finally:
-        ops.should_exit = True
-        await running
         prometheus_client.REGISTRY.unregister(tally)
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise OSError(
-            error.errno, f"extproc cannot listen on {host}:{port} (operations): {error.strerror}"
-        ) from error

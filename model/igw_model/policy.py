@@ -1,15 +1,14 @@
 """What extauth must hold a request to, and how that travels in Envoy's per-route configuration.
 
-A policy becomes a path prefix (ext_authz over HTTP) or context extensions (ext_authz over gRPC);
-both come back as the same value. There is no second channel between the control plane and extauth.
+A policy becomes a text in the metadata of a gateway's virtual host, which Envoy sends as a header of the check
+(ext_authz over HTTP), or context extensions (over gRPC); both come back as the same value. There is no second
+channel between the control plane and extauth.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import quote, unquote
-
-CHECK_PREFIX = "/check/"
 
 
 class Provider(StrEnum):
@@ -28,18 +27,14 @@ class Policy:
     gateway_id: str
 
 
-def policy_path(policy: Policy) -> str:
-    """Give the path prefix of a check, e.g. ``/check/coreweave/<organization>/<gateway id>``."""
-    parts = (policy.provider, policy.organization, policy.gateway_id)
-    return CHECK_PREFIX + "/".join(quote(part, safe="") for part in parts)
+def policy_text(policy: Policy) -> str:
+    """Give a policy as visible ASCII, ``coreweave/<organization>/<gateway id>``, each part percent-encoded."""
+    return "/".join(quote(part, safe="") for part in (policy.provider, policy.organization, policy.gateway_id))
 
 
-def policy_of_path(path: str) -> Policy | None:
-    """Read a policy from a check's path; Envoy appends the request's own path behind the prefix."""
-    if not path.startswith(CHECK_PREFIX):
-        return None
-    parts = path[len(CHECK_PREFIX) :].split("/", 3)[:3]
-    return _policy([unquote(part) for part in parts])
+def policy_of_text(text: str) -> Policy | None:
+    """Read a policy that `policy_text` wrote; None for anything else."""
+    return _policy([unquote(part) for part in text.split("/")])
 
 
 def policy_extensions(policy: Policy) -> dict[str, str]:

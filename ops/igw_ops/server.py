@@ -3,8 +3,10 @@
 Checks and status come in as functions; what they mean belongs to the component.
 """
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import prometheus_client
@@ -73,3 +75,16 @@ def http_server(app: Any, host: str, port: int, *, keep_alive_seconds: int = 75)
             timeout_graceful_shutdown=3,
         )
     )
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Any, listening: socket.socket) -> AsyncIterator[None]:
+    """Answer on a listening socket while the context is open; requests under way then get three seconds more."""
+    host, port = listening.getsockname()[:2]
+    server = http_server(app, host, port)
+    running = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await running

@@ -15,6 +15,7 @@ import grpc.aio
 import prometheus_client
 import structlog
 from envoy.service.discovery.v3 import ads_pb2_grpc
+from igw_ops.listening import CannotListenError
 
 from igw_xds.fleet import SHORT_NAMES, Fleet, Proxy
 from igw_xds.publisher import Publisher
@@ -186,18 +187,16 @@ async def serve(
     port: int,
     registry: prometheus_client.CollectorRegistry = prometheus_client.REGISTRY,
 ) -> Server:
-    """Listen and serve; OSError when the address cannot be bound."""
+    """Listen and serve. Raises CannotListenError."""
     server = grpc.aio.server(options=OPTIONS)
     ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(
         Discovery(publisher, fleet, Metrics(registry)), server
     )
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        bound = server.add_insecure_port(address)
+        bound: int = server.add_insecure_port(address)
     except RuntimeError as error:
-        raise OSError(f"the xDS server cannot listen on {address}: {error}") from error
-    if bound == 0:
-        raise OSError(f"the xDS server cannot listen on {address}")
+        raise CannotListenError("xds, gRPC", host, port, "the address is taken or not ours") from error
     await server.start()
     log.info("xds server listening", address=f"{host}:{bound}")
     return Server(bound, server)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from igw_ops.server import http_server, operations_app
+from igw_ops.listening import listening_socket
+from igw_ops.server import operations_app, serving
 from igw_store.files import DefinitionError, Loaded
 
 from igw_xds.fleet import Fleet
@@ -51,19 +52,19 @@ class _State:
 
 
 async def serve(settings: ControlPlane, states: AsyncIterator[Loaded], stop: asyncio.Event) -> None:
-    """Serve until `stop` is set; OSError when a port is taken."""
+    """Serve until `stop` is set. Raises CannotListenError."""
     publisher, fleet = Publisher(), Fleet()
     state = _State(publisher, fleet)
-    ops = http_server(operations_app(state.ready, state.status), settings.ops.host, settings.ops.port)
+    listening = listening_socket("xds, operations", settings.ops.host, settings.ops.port)
     discovery = await serve_discovery(publisher, fleet, settings.grpc.host, settings.grpc.port)
     try:
-        async with asyncio.TaskGroup() as tasks:
-            operations = tasks.create_task(ops.serve())
+        async with (
+            serving(operations_app(state.ready, state.status), listening),
+            asyncio.TaskGroup() as tasks,
+        ):
             following = tasks.create_task(_follow(states, settings, publisher, state))
             await stop.wait()
             following.cancel()
-            ops.should_exit = True
-            await operations
     finally:
         publisher.close()
         await discovery.stop()

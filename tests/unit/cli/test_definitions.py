@@ -94,7 +94,7 @@ def test_options_and_their_environment(tmp_path: Path) -> None:
     assert f"host/api.{gateway_id(1)}.a.example.com" in igw("render", **settings).stdout
     chosen = igw("render", "--domain", "b.example.com", "--organization-id", "other", **settings).stdout
     assert f"host/api.{gateway_id(1)}.b.example.com" in chosen
-    assert "/check/coreweave/other/" in chosen
+    assert "policy: coreweave/other/" in chosen
     assert "host/" not in igw("render", "--zone", "elsewhere", **settings).stdout
 
 

@@ -9,7 +9,8 @@ import openai as openai_errors
 import pytest
 from igw_demo import client as client_module
 from igw_demo.model_server import ModelServer, ModelSettings, serve_model
-from igw_demo.serving import listen, running
+from igw_demo.serving import running
+from igw_ops.listening import listening_socket
 from openai import AsyncOpenAI
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -199,7 +200,7 @@ async def test_every_response_names_the_replica(replica: httpx.AsyncClient) -> N
 
 async def test_serves_until_stopped() -> None:
     """`serve_model` listens where the settings say, and ends when it is asked to."""
-    probe = listen("127.0.0.1", 0)
+    probe = listening_socket("probe", "127.0.0.1", 0)
     port = probe.getsockname()[1]
     probe.close()
     stop = asyncio.Event()

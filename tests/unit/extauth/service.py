@@ -12,7 +12,8 @@ from envoy.config.core.v3 import base_pb2
 from envoy.service.auth.v3 import external_auth_pb2
 from igw_extauth.service import Ports, serve
 from igw_extauth.settings import Settings
-from igw_model.policy import Policy, policy_extensions, policy_path
+from igw_model.headers import POLICY
+from igw_model.policy import Policy, policy_extensions, policy_text
 
 METHOD = "/envoy.service.auth.v3.Authorization/Check"
 
@@ -46,10 +47,10 @@ class Running:
                 raise AssertionError(transport)
 
     async def ask_http(self, policy: Policy | None, authorization: Sequence[str]) -> Told:
-        """Ask as a virtual host with a path prefix does; without a policy, as the default one does."""
-        prefix = policy_path(policy) if policy else "/check/"
+        """Ask as Envoy does: with a policy for a gateway's virtual host, without one for the default."""
         headers = [("content-length", "0"), *(("authorization", value) for value in authorization)]
-        response = await self.http.post(f"{prefix}/v1/chat/completions?x=y", headers=headers)
+        headers += [(POLICY, policy_text(policy))] if policy else []
+        response = await self.http.post("/v1/chat/completions?x=y", headers=headers)
         told = {name: value for name, value in response.headers.items() if name != "content-length"}
         assert response.headers["content-length"] == str(len(response.content))
         return Told(response.status_code, told, response.text)

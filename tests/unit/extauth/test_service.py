@@ -118,8 +118,8 @@ async def test_no_log_holds_a_token_and_an_outage_is_one_line(authority: FakeAut
     port = json.loads(output.splitlines()[-1])["http"]
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         headers = [*(f"Bearer {token}" for token in (TOKEN, OTHER, FAILING, FAILING + "x")), TOKEN]
-        path = "/check/coreweave/org-1/gw/v1"
-        replies = [await client.post(path, headers={"authorization": value}) for value in headers]
+        policy = {"x-igw-policy": "coreweave/org-1/gw"}
+        replies = [await client.post("/v1", headers={"authorization": value, **policy}) for value in headers]
         statuses = [reply.status_code for reply in replies]
     process.send_signal(signal.SIGTERM)
     output += (await process.stdout.read()).decode()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 from igw_model.openai import ApiError
-from igw_model.policy import Policy, Provider, policy_path
+from igw_model.policy import Policy, Provider, policy_text
 
 from tests.unit.extauth.authority import FakeAuthority, Mode, Person, fake_authority
 from tests.unit.extauth.service import Running, Told, running, settings
@@ -165,34 +165,51 @@ async def test_a_token_of_another_shape_is_never_sent_on(
     assert token not in fake.calls
 
 
+TEXT = policy_text(COREWEAVE)
+NO_POLICIES = {
+    "absent": [],
+    "empty": [""],
+    "Envoy's text for nothing": ["-"],
+    "twice": [TEXT, TEXT],
+    "a client's before": ["-", TEXT],
+    "a client's behind": [TEXT, ""],
+    "joined by a comma": [f"{TEXT},{TEXT}"],
+    "one part": ["coreweave"],
+    "two parts": ["coreweave/org-1"],
+    "four parts": [f"{TEXT}/v1"],
+    "no organization": ["coreweave//gw-1"],
+    "no gateway": ["coreweave/org-1/"],
+    "other provider": ["okta/org-1/gw-1"],
+    "provider in another case": ["CoreWeave/org-1/gw-1"],
+    "slashes encoded": ["coreweave%2Forg-1%2Fgw-1"],
+    "slash in front": [f"/{TEXT}"],
+    "long": ["a" * 5000 + "/org-1/gw-1"],
+}
+
+
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/",
-        "/check",
-        "/check/",
-        "/check//v1/models",
-        "/check//coreweave/org-1/gw-1/v1/models",
-        "/check/coreweave/org-1",
-        "/check/coreweave//gw-1/v1",
-        "/check/okta/org-1/gw-1/v1",
-        "/check/coreweave%2Forg-1%2Fgw-1/v1",
-        "/Check/coreweave/org-1/gw-1/v1",
-        "/check/" + "a" * 5000 + "/org-1/gw-1",
-    ],
-)
-async def test_a_path_without_a_policy_is_never_allowed(service: Running, path: str) -> None:
-    """A good token passes nowhere but at a gateway: what is no policy is no gateway."""
-    response = await service.http.post(path, headers={"authorization": f"Bearer {cw('ann')}"})
+@pytest.mark.parametrize("values", NO_POLICIES.values(), ids=NO_POLICIES.keys())
+async def test_a_check_without_one_policy_is_never_allowed(service: Running, values: list[str]) -> None:
+    """A good token passes nowhere but at a gateway: what is not one policy is no gateway."""
+    headers = [("authorization", f"Bearer {cw('ann')}"), *(("x-igw-policy", value) for value in values)]
+    response = await service.http.post("/v1/models", headers=headers)
     assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_gateway")
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_a_long_policy_is_read(service: Running) -> None:
+    """A policy that is too long to be remembered is read all the same."""
+    policy = Policy(Provider.COREWEAVE, "org-1", "g" * 5000)
+    assert await service.ask("http", policy, bearer(cw("ann"))) == ANN
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("path", ["/", "*", "//", "/../..", "/check/wandb/a/b", "/%00?#", "/" + "a" * 8000])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"])
-async def test_any_method_is_checked(service: Running, method: str) -> None:
-    """The check has the request's own method, and the policy decides for all alike."""
-    path = policy_path(COREWEAVE) + "/v1/models"
-    good = await service.http.request(method, path, headers={"authorization": f"Bearer {cw('ann')}"})
-    bad = await service.http.request(method, path)
+async def test_any_method_and_path_is_checked(service: Running, method: str, path: str) -> None:
+    """The check has the request's own method and path, and the policy decides for all alike."""
+    headers = {"x-igw-policy": TEXT, "authorization": f"Bearer {cw('ann')}"}
+    target = {"target": path.encode()}
+    good = await service.http.request(method, "/", headers=headers, extensions=target)
+    bad = await service.http.request(method, "/", headers={"x-igw-policy": TEXT}, extensions=target)
     assert (good.status_code, good.headers["x-igw-principal"], bad.status_code) == (200, "ann", 401)

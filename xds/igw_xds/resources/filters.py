@@ -23,7 +23,7 @@ from envoy.type.v3 import http_status_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 from google.protobuf.message import Message
 from igw_model import headers
-from igw_model.policy import Policy, policy_extensions, policy_path
+from igw_model.policy import Policy, policy_extensions, policy_text
 from xds.core.v3 import extension_pb2
 from xds.type.matcher.v3 import matcher_pb2
 from xds.type.matcher.v3 import regex_pb2 as xds_regex_pb2
@@ -42,7 +42,8 @@ BUFFER = "envoy.filters.http.buffer"
 # A check may wait for the identity authority (5 s); a body of the largest size is parsed well within this.
 AUTH_TIMEOUT_SECONDS = 10
 EXT_PROC_TIMEOUT_SECONDS = 5
-UNKNOWN_GATEWAY_PATH = "/unknown"
+NAMESPACE = "igw"
+POLICY_KEY = "policy"
 UNKNOWN_GATEWAY = "unknown-gateway"
 """The policy that refuses a host name without a gateway; Envoy names it in the response code details."""
 
@@ -76,10 +77,24 @@ def per_gateway(
     """Give what one gateway's routes say to the filters."""
     ranges = list(source_ranges)
     admitted = rbac_pb2.RBACPerRoute(rbac=rbac_pb2.RBAC(rules=_only_from(ranges)) if ranges else None)
-    configs = {RBAC: packed(admitted), EXT_AUTHZ: packed(_check_settings(policy, data_plane))}
+    configs = {RBAC: packed(admitted)}
+    if data_plane.auth_transport is AuthTransport.GRPC:
+        settings = ext_authz_pb2.CheckSettings(context_extensions=policy_extensions(policy))
+        configs[EXT_AUTHZ] = packed(ext_authz_pb2.ExtAuthzPerRoute(check_settings=settings))
     if not reads_body:
         configs[EXT_PROC] = packed(body_not_read())
     return configs
+
+
+def gateway_metadata(policy: Policy) -> base_pb2.Metadata:
+    """Give the virtual host's metadata, from which checks over HTTP take the policy.
+
+    The filter's own per-route `http_service` would say it too, and is made anew for each request: a tenth of
+    what Envoy does for one.
+    """
+    metadata = base_pb2.Metadata()
+    metadata.filter_metadata[NAMESPACE].update({POLICY_KEY: policy_text(policy)})
+    return metadata
 
 
 def body_not_read() -> ext_proc_pb2.ExtProcPerRoute:
@@ -122,7 +137,7 @@ def _host_spelling() -> extension_matcher_pb2.ExtensionWithMatcher:
 
 
 def _ext_authz(data_plane: DataPlane) -> ext_authz_pb2.ExtAuthz:
-    """Ask extauth, closed on failure; without a gateway's settings it is asked about none and denies."""
+    """Ask extauth, closed on failure; where no gateway says what to hold a request to, it denies."""
     config = ext_authz_pb2.ExtAuthz(
         transport_api_version="V3",
         status_on_error=http_status_pb2.HttpStatus(code=http_status_pb2.ServiceUnavailable),
@@ -131,23 +146,17 @@ def _ext_authz(data_plane: DataPlane) -> ext_authz_pb2.ExtAuthz:
     )
     match data_plane.auth_transport:
         case AuthTransport.HTTP:
-            config.http_service.CopyFrom(_http_service(UNKNOWN_GATEWAY_PATH))
+            config.http_service.CopyFrom(_http_service())
         case AuthTransport.GRPC:
             config.grpc_service.CopyFrom(_grpc_service(names.EXTAUTH_CLUSTER, AUTH_TIMEOUT_SECONDS))
             config.allowed_headers.patterns.append(_exactly("authorization"))
     return config
 
 
-def _check_settings(policy: Policy, data_plane: DataPlane) -> ext_authz_pb2.ExtAuthzPerRoute:
-    match data_plane.auth_transport:
-        case AuthTransport.HTTP:
-            settings = ext_authz_pb2.CheckSettings(http_service=_http_service(policy_path(policy)))
-        case AuthTransport.GRPC:
-            settings = ext_authz_pb2.CheckSettings(context_extensions=policy_extensions(policy))
-    return ext_authz_pb2.ExtAuthzPerRoute(check_settings=settings)
-
-
-def _http_service(path_prefix: str) -> ext_authz_pb2.HttpService:
+def _http_service() -> ext_authz_pb2.HttpService:
+    policy = base_pb2.HeaderValue(
+        key=headers.POLICY, value=f"%METADATA(VIRTUAL_HOST:{NAMESPACE}:{POLICY_KEY})%"
+    )
     upstream = [headers.PRINCIPAL, headers.ORGANIZATION]
     client = ["content-type", "retry-after", "www-authenticate"]
     service = ext_authz_pb2.HttpService(
@@ -156,7 +165,7 @@ def _http_service(path_prefix: str) -> ext_authz_pb2.HttpService:
             cluster=names.EXTAUTH_CLUSTER,
             timeout=seconds(AUTH_TIMEOUT_SECONDS),
         ),
-        path_prefix=path_prefix,
+        authorization_request=ext_authz_pb2.AuthorizationRequest(headers_to_add=[policy]),
         retry_policy=base_pb2.RetryPolicy(
             retry_on="connect-failure,refused-stream,reset-before-request",
             num_retries=wrappers_pb2.UInt32Value(value=1),

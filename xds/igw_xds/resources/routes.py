@@ -51,6 +51,7 @@ def route_configuration(gateway: PlannedGateway, data_plane: DataPlane) -> route
             data_plane,
             reads_body=isinstance(gateway.routing, BodyBasedRouting),
         ),
+        metadata=filters.gateway_metadata(gateway.policy),
         request_headers_to_remove=NOT_FORWARDED,
         request_body_buffer_limit=wrappers_pb2.UInt64Value(value=data_plane.max_body_bytes),
     )

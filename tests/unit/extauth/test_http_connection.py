@@ -1,0 +1,399 @@
+"""Connections over real sockets: order, keep-alive, look-ups under way, bounds of time, the end."""
+
+import asyncio
+import inspect
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+import uvloop
+from igw_extauth.check import Check
+from igw_extauth.http_connection import Connection
+from igw_extauth.http_shell import HttpServer
+from igw_extauth.identity import Identity, Known, Principal, Unknown
+from igw_extauth.listening import listening_socket
+from igw_extauth.secret import BearerToken
+from igw_model.policy import Provider
+
+ALLOWED = "HTTP/1.1 200 OK\r\nx-igw-principal: {}\r\nx-igw-organization: org-1\r\ncontent-length: 0\r\n\r\n"
+HELLO = ALLOWED.format("hello")
+SMALL = 16 * 1024
+MANY = 3000
+
+
+def on_both_loops(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
+    """Play a test on asyncio's own loop and on uvloop, which serves: they differ in many a small way."""
+    signature = inspect.signature(test)
+    loops = [asyncio.new_event_loop, uvloop.new_event_loop]
+
+    def played(loop_factory: Callable[[], asyncio.AbstractEventLoop], **arguments: object) -> None:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(test(**arguments))
+
+    added = inspect.Parameter("loop_factory", inspect.Parameter.KEYWORD_ONLY)
+    played.__signature__ = signature.replace(parameters=[*signature.parameters.values(), added])  # type: ignore[attr-defined]
+    played.__doc__ = test.__doc__
+    return pytest.mark.parametrize("loop_factory", loops, ids=["asyncio", "uvloop"])(played)
+
+
+@dataclass
+class People:
+    """Knows everybody whose name begins with h; must look up those with ``slow`` in their name."""
+
+    asked: list[str] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def remembered(self, token: BearerToken) -> Identity | None:
+        """Remember the quick ones."""
+        if token.reveal() == "broken":
+            raise RuntimeError("a fault of ours")
+        return None if "slow" in token.reveal() else _identity(token)
+
+    async def identify(self, token: BearerToken) -> Identity:
+        """Look up the others, once the way is open."""
+        self.asked.append(token.reveal())
+        await self.open.wait()
+        if "broken" in token.reveal():
+            raise RuntimeError("a fault of ours")
+        self.answered.append(token.reveal())
+        return _identity(token)
+
+
+def _identity(token: BearerToken) -> Identity:
+    name = token.reveal()
+    return Known(Principal(name, frozenset({"org-1"}))) if name.startswith("h") else Unknown()
+
+
+@dataclass(frozen=True)
+class Caller:
+    """One side of a connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def says(self, *requests: bytes) -> None:
+        """Send requests."""
+        self.writer.write(b"".join(requests))
+        await self.writer.drain()
+
+    async def hears(self, length: int) -> str:
+        """Read so many bytes."""
+        async with asyncio.timeout(3):
+            return (await self.reader.readexactly(length)).decode()
+
+    async def hears_all(self) -> str:
+        """Read until the connection ends."""
+        async with asyncio.timeout(3):
+            return (await self.reader.read()).decode()
+
+    async def hears_nothing(self) -> None:
+        """See that nothing comes, and the connection stays."""
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await self.reader.read(1)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A server and those who know."""
+
+    people: People
+    server: HttpServer
+    port: int
+
+    @asynccontextmanager
+    async def caller(self) -> AsyncIterator[Caller]:
+        """Connect."""
+        sock = socket.create_connection(("127.0.0.1", self.port))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        reader, writer = await asyncio.open_connection(sock=sock, limit=SMALL)
+        yield Caller(reader, writer)
+        writer.transport.abort()
+
+    @property
+    def connections(self) -> set[Connection]:
+        """The server's connections."""
+        return self.server._shared.connections
+
+
+@asynccontextmanager
+async def scene(*, idle_seconds: float = 75) -> AsyncIterator[Scene]:
+    """Run a server."""
+    people = People()
+    with listening_socket("HTTP checks", "127.0.0.1", 0) as sock:
+        # Inherited by the connections: replies that are not read must not all fit into the system.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+        server = HttpServer(Check(dict.fromkeys(Provider, people)), idle_seconds=idle_seconds)
+        await server.start(sock)
+        yield Scene(people, server, sock.getsockname()[1])
+        await server.stop(0)
+    await until(lambda: not server._shared.connections)
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "a task was left behind"
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(3):
+        while not true():  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.005)
+
+
+def ask(name: str, line: str = "POST /v1 HTTP/1.1", more: str = "") -> bytes:
+    """Give a check as sent."""
+    headers = f"x-igw-policy: coreweave/org-1/gw-1\r\nauthorization: Bearer {name}\r\n"
+    return f"{line}\r\n{headers}{more}\r\n".encode()
+
+
+@contextmanager
+def tasks_counted() -> Iterator[list[object]]:
+    """Note each task that the loop makes."""
+    loop = asyncio.get_running_loop()
+    made: list[object] = []
+
+    def factory(loop: asyncio.AbstractEventLoop, coroutine: object, **rest: object) -> asyncio.Task[object]:
+        made.append(coroutine)
+        return asyncio.Task(coroutine, loop=loop, **rest)  # type: ignore[arg-type]
+
+    loop.set_task_factory(factory)  # type: ignore[arg-type]
+    yield made
+    loop.set_task_factory(None)
+
+
+@on_both_loops
+async def test_requests_of_one_connection() -> None:
+    """A connection is kept; what is remembered is answered without a task."""
+    async with scene() as at, at.caller() as caller:
+        with tasks_counted() as made:
+            for _ in range(3):
+                await caller.says(ask("hello"))
+                assert await caller.reader.readexactly(len(HELLO)) == HELLO.encode()
+        assert made == []
+
+
+@on_both_loops
+async def test_byte_by_byte() -> None:
+    """A request may come in any pieces."""
+    async with scene() as at, at.caller() as caller:
+        for octet in ask("hello"):
+            await caller.says(bytes([octet]))
+            await asyncio.sleep(0)
+        assert await caller.hears(len(HELLO)) == HELLO
+
+
+@on_both_loops
+async def test_replies_come_in_the_order_of_the_requests() -> None:
+    """Quick ones behind a slow one wait for it, and each gets its own answer."""
+    async with scene() as at, at.caller() as caller:
+        names = ["hello", "hslow-1", "hey", "hslow-2", "ho"]
+        await caller.says(*map(ask, names))
+        assert await caller.hears(len(HELLO)) == HELLO
+        await caller.hears_nothing()
+        assert at.people.asked == ["hslow-1"], "a second look-up began before the first was answered"
+        at.people.open.set()
+        rest = "".join(map(ALLOWED.format, names[1:]))
+        assert await caller.hears(len(rest)) == rest
+
+
+@on_both_loops
+async def test_nothing_is_read_while_a_lookup_is_under_way() -> None:
+    """What comes meanwhile stays with the system, and is answered afterwards."""
+    async with scene() as at, at.caller() as caller:
+        await caller.says(ask("hslow"))
+        await until(lambda: at.people.asked)
+        (connection,) = at.connections
+        await caller.says(ask("hello"))
+        await asyncio.sleep(0.05)
+        assert not connection._waiting
+        at.people.open.set()
+        both = ALLOWED.format("hslow") + HELLO
+        assert await caller.hears(len(both)) == both
+
+
+@pytest.mark.parametrize("goes", ["closes", "breaks off"])
+@on_both_loops
+async def test_a_caller_who_goes_away_ends_nothing(goes: str) -> None:
+    """The look-up goes on, the next caller is answered, and the connection is forgotten."""
+    async with scene() as at:
+        async with at.caller() as caller:
+            await caller.says(ask("hslow"))
+            await until(lambda: at.people.asked)
+            if goes == "closes":
+                caller.writer.close()
+            else:
+                linger = b"\1\0\0\0\0\0\0\0"
+                caller.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        async with at.caller() as other:
+            await other.says(ask("hello"))
+            assert await other.hears(len(HELLO)) == HELLO
+        at.people.open.set()
+        await until(lambda: not at.connections)
+        assert at.people.answered == ["hslow"]
+
+
+@on_both_loops
+async def test_half_closed() -> None:
+    """Who asked and then ended its side is answered, and then the connection ends."""
+    async with scene() as at, at.caller() as caller:
+        await caller.says(ask("hslow"))
+        caller.writer.write_eof()
+        await until(lambda: at.people.asked)
+        at.people.open.set()
+        assert await caller.hears_all() == ALLOWED.format("hslow")
+
+
+CLOSED = HELLO.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n")
+DENIED = "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\nwww-authenticate: Bearer\r\n"
+REFUSED = "HTTP/1.1 {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+LAST = {
+    "close": (ask("hello", more="connection: close\r\n"), CLOSED),
+    "close, behind another": (ask("hello") + ask("hello", more="connection: close\r\n"), HELLO + CLOSED),
+    "HTTP/1.0": (ask("hello", "GET / HTTP/1.0"), CLOSED),
+    "upgrade": (ask("hello", more="connection: upgrade\r\nupgrade: websocket\r\n") + b"\x81\x85", CLOSED),
+    "CONNECT": (ask("hello", "CONNECT a:1 HTTP/1.1") + b"\0\0", CLOSED),
+    "garbage": (b"\0\0\r\n\r\n", REFUSED.format("400 Bad Request")),
+    "garbage behind a request": (ask("hello") + b"\0", HELLO + REFUSED.format("400 Bad Request")),
+    "long head": (b"GET /" + b"a" * 70_000, REFUSED.format("431 Request Header Fields Too Large")),
+    "long body": (
+        ask("hello", more="content-length: 99999\r\n") + b"a" * 70_000,
+        REFUSED.format("413 Request Entity Too Large"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "heard"), LAST.values(), ids=LAST.keys())
+@on_both_loops
+async def test_the_last_reply_of_a_connection(data: bytes, heard: str) -> None:
+    """A reply that ends its connection says so, and the connection ends."""
+    async with scene() as at, at.caller() as caller:
+        await caller.says(data)
+        assert await caller.hears_all() == heard
+
+
+@on_both_loops
+async def test_garbage_behind_a_slow_request_waits_its_turn() -> None:
+    """A refusal does not overtake the answers before it."""
+    async with scene() as at, at.caller() as caller:
+        await caller.says(ask("hslow") + b"\0")
+        await until(lambda: at.people.asked)
+        at.people.open.set()
+        assert await caller.hears_all() == ALLOWED.format("hslow") + REFUSED.format("400 Bad Request")
+
+
+@on_both_loops
+async def test_the_reply_to_head_has_no_body() -> None:
+    """Its headers are those of the reply to GET, its length too."""
+    async with scene() as at, at.caller() as caller:
+        close = "connection: close\r\n"
+        await caller.says(ask("x", "HEAD / HTTP/1.1"), ask("x", "GET / HTTP/1.1", close))
+        heard = await caller.hears_all()
+    head, _, rest = heard.partition("\r\n\r\n")
+    length = len(rest.partition("\r\n\r\n")[2])
+    assert head == f"{DENIED}content-length: {length}"
+    assert rest.startswith(f"{head}\r\n{close}\r\n{{")
+
+
+@pytest.mark.parametrize("token", ["broken", "slow-broken"])
+@on_both_loops
+async def test_our_own_fault_is_no_silence(token: str) -> None:
+    """When a check fails by a fault of ours the connection ends at once: Envoy denies, and does not wait."""
+    async with scene() as at, at.caller() as caller:
+        at.people.open.set()
+        await caller.says(ask(token))
+        assert await caller.hears_all() == ""
+
+
+@pytest.mark.parametrize("data", [b"", b"POST / HT", ask("hello")], ids=["silent", "slow", "after a reply"])
+@on_both_loops
+async def test_an_idle_connection_is_closed(data: bytes) -> None:
+    """A connection that brings no whole request in its time is closed, however it passes the time."""
+    async with scene(idle_seconds=0.2) as at, at.caller() as caller:
+        await caller.says(data)
+        await asyncio.sleep(0.12)
+        assert at.connections
+        assert await caller.hears_all() in {"", HELLO}
+        assert not at.connections
+
+
+@on_both_loops
+async def test_a_busy_connection_is_not_idle() -> None:
+    """Each reply gives the connection its whole time again, and a look-up is not idleness."""
+    async with scene(idle_seconds=0.2) as at, at.caller() as caller:
+        for _ in range(4):
+            await caller.says(ask("hello"))
+            assert await caller.hears(len(HELLO)) == HELLO
+            await asyncio.sleep(0.1)
+        await caller.says(ask("hslow"))
+        await asyncio.sleep(0.5)
+        at.people.open.set()
+        assert await caller.hears(len(ALLOWED.format("hslow"))) == ALLOWED.format("hslow")
+
+
+@on_both_loops
+async def test_who_does_not_read_is_not_answered_without_end() -> None:
+    """Replies that are not read hold back the next ones, and after its time the connection is closed."""
+    async with scene(idle_seconds=0.5) as at, at.caller() as caller:
+        caller.writer.write(ask("x") * MANY)
+        await until(lambda: any(not each._writable for each in at.connections))
+        (connection,) = at.connections
+        assert connection._transport.get_write_buffer_size() < 100_000
+        assert not connection._reading
+        await until(lambda: not at.connections)
+
+
+@on_both_loops
+async def test_who_reads_late_is_answered_in_full() -> None:
+    """Held back replies come, in order, when the caller reads again."""
+    async with scene() as at, at.caller() as caller:
+        names = [f"h{i}" for i in range(MANY)]
+        caller.writer.write(b"".join(map(ask, names)))
+        await until(lambda: any(not each._writable for each in at.connections))
+        whole = "".join(map(ALLOWED.format, names))
+        assert await caller.hears(len(whole)) == whole
+
+
+@on_both_loops
+async def test_the_end() -> None:
+    """Idle connections close at once, those under way after their reply; nobody new comes in."""
+    async with scene() as at, at.caller() as idle, at.caller() as busy, at.caller() as slow:
+        await idle.says(ask("hello"))
+        assert await idle.hears(len(HELLO)) == HELLO
+        await busy.says(ask("hslow"))
+        await slow.says(ask("hello")[:-1])
+        await until(lambda: at.people.asked)
+        await asyncio.sleep(0.02)
+        stopping = asyncio.create_task(at.server.stop(3))
+        assert await idle.hears_all() == ""
+        with pytest.raises(ConnectionRefusedError):
+            async with at.caller():
+                pass
+        at.people.open.set()
+        await slow.says(b"\n")
+        assert await busy.hears_all() == CLOSED.replace("hello", "hslow")
+        assert await slow.hears_all() == CLOSED
+        await stopping
+
+
+@on_both_loops
+async def test_the_end_does_not_wait_for_ever() -> None:
+    """What is not answered within the grace is cut off."""
+    async with scene() as at, at.caller() as caller:
+        await caller.says(ask("hslow"))
+        await until(lambda: at.people.asked)
+        async with asyncio.timeout(1):
+            await at.server.stop(0.1)
+        assert await caller.hears_all() == ""
+        assert at.people.answered == []
+
+
+@on_both_loops
+async def test_no_reply_waits_for_an_acknowledgement() -> None:
+    """Nagle's algorithm is off on both loops."""
+    async with scene() as at, at.caller() as caller:
+        await caller.says(ask("hello"))
+        await caller.hears(len(HELLO))
+        (connection,) = at.connections
+        sock = connection._transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
