@@ -37,8 +37,7 @@ golden: .venv/installed ## Write the golden files anew; review the difference
 	IGW_REWRITE=1 $(BIN)/python -m pytest tests/golden tests/transcripts -q
 
 bench: .venv/installed ## Measure the gateway against plain Envoy (needs wrk) and write docs/performance.md
-	$(BIN)/python bench/gateway_tax.py --write
-	$(BIN)/python bench/gateway_tax.py --upstream envoy --write
+	for upstream in model envoy closing; do $(BIN)/python bench/gateway_tax.py --upstream $$upstream --write; done
 
 lock: ## Choose dependencies anew within the ranges of pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -9,10 +9,11 @@ STAT_PREFIX = "ingress"
 _TYPES = "type.googleapis.com/envoy.extensions"
 
 
-def upstream(listen: HostPort, admin: HostPort, answer: str) -> dict[str, Any]:
+def upstream(listen: HostPort, admin: HostPort, answer: str, *, keeps_open: bool) -> dict[str, Any]:
     """Give an Envoy that answers everything with one JSON text, and `/health` with 200.
 
-    It reads a request's body to the end first: one that answers earlier closes the connection behind it.
+    To keep connections open it reads a request's body to the end first; by itself it answers earlier, and then
+    closes the connection.
     """
     health = {"match": {"path": "/health"}, "direct_response": {"status": 200}}
     rest = {
@@ -25,8 +26,8 @@ def upstream(listen: HostPort, admin: HostPort, answer: str) -> dict[str, Any]:
             }
         ],
     }
-    whole_body = _filter("buffer", {"max_request_bytes": MIB})
-    return _bootstrap(admin, _listener(listen, [health, rest], [whole_body]), [])
+    whole_body = [_filter("buffer", {"max_request_bytes": MIB})] if keeps_open else []
+    return _bootstrap(admin, _listener(listen, [health, rest], whole_body), [])
 
 
 def plain_proxy(listen: HostPort, admin: HostPort, to: HostPort) -> dict[str, Any]:

@@ -25,10 +25,14 @@ class Proxy(StrEnum):
 
 
 class Upstream(StrEnum):
-    """What stands behind the proxies: a small model server in Python, or an Envoy that answers by itself."""
+    """What stands behind the proxies."""
 
     MODEL = "model"
+    """A small model server in Python."""
     ENVOY = "envoy"
+    """An Envoy that answers by itself and keeps connections open."""
+    CLOSING = "closing"
+    """An Envoy that answers before it has read the body, and so closes each connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,12 @@ ROWS = (
         HOSTS["body"],
         target=Target(BODY_RATIO, HTTP_CHECK_MICROSECONDS, EXCHANGE_MICROSECONDS),
     ),
-    Row("header gateway, ext_authz gRPC", Proxy.GRPC, HOSTS["header"], target=Target(HEADER_OR_PATH_RATIO)),
+    Row("header gateway, ext_authz gRPC", Proxy.GRPC, HOSTS["header"]),
     Row(
         "body gateway, ext_authz gRPC, ext_proc",
         Proxy.GRPC,
         HOSTS["body"],
-        target=Target(BODY_RATIO, exchange=EXCHANGE_MICROSECONDS),
+        target=Target(exchange=EXCHANGE_MICROSECONDS),
     ),
 )
 

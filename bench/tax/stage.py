@@ -98,7 +98,9 @@ class _Builder:
             case Upstream.MODEL:
                 self._igw("upstream", "demo", "model", "--name", "bench", "--port", str(at.port))
             case Upstream.ENVOY:
-                self._envoy("upstream", proxies.upstream(at, admin, answer()))
+                self._envoy("upstream", proxies.upstream(at, admin, answer(), keeps_open=True))
+            case Upstream.CLOSING:
+                self._envoy("upstream", proxies.upstream(at, admin, answer(), keeps_open=False))
         return at
 
     def _authority(self) -> HostPort:

@@ -34,12 +34,6 @@ class Check:
 
     def __init__(self, identifiers: Mapping[Provider, Identifier]) -> None:
         self._identifiers = identifiers
-        # Labelled once: finding a child by its labels costs more than counting.
-        self._counts = {
-            (provider, outcome): CHECKS.labels(provider or "none", outcome)
-            for provider in (*Provider, None)
-            for outcome in ("allowed", *_OUTCOMES.values())
-        }
         self._answer = lru_cache(REMEMBERED_ANSWERS)(answer)
 
     async def __call__(self, attempt: Attempt) -> Answer:
@@ -65,7 +59,7 @@ class Check:
         return self._counted(policy.provider, decide(policy, identity))
 
     def _counted(self, provider: Provider | None, decision: Decision) -> Answer:
-        self._counts[provider, _outcome(decision)].inc()
+        CHECKS.count(provider or "none", _outcome(decision))
         return self._answer(decision)
 
 

@@ -1,38 +1,7 @@
-"""Sockets that listen, or an error that names the port: uvicorn alone would end the process without one."""
-
-import socket
+"""The port of a gRPC server, or an error that names it."""
 
 import grpc
-
-
-class CannotListenError(Exception):
-    """An address cannot be listened on; the text names the purpose, host, port and the system's reason."""
-
-    def __init__(self, purpose: str, host: str, port: int, reason: object) -> None:
-        super().__init__(f"cannot listen on {host} port {port} ({purpose}): {reason}")
-
-
-def listening_socket(purpose: str, host: str, port: int) -> socket.socket:
-    """Bind a TCP socket (port 0: any free port). Raises CannotListenError."""
-    try:
-        return _listening(host, port)
-    except OSError as error:
-        raise CannotListenError(purpose, host, port, error) from error
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    # The protocol is named because asyncio turns Nagle's algorithm off only where it is: without, a reply's
-    # body waits 40 ms for the client to acknowledge the headers.
-    listening = socket.socket(family, kind, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen()
-    except OSError:
-        listening.close()
-        raise
-    return listening
+from igw_ops.listening import CannotListenError
 
 
 def add_grpc_port(server: grpc.aio.Server, purpose: str, host: str, port: int) -> int:

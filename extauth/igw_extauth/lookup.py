@@ -7,7 +7,7 @@ from igw_model.policy import Provider
 from igw_extauth.authorities import CONNECTIONS, Authority
 from igw_extauth.cache import IdentityCache
 from igw_extauth.identity import Identity, Unavailable, Unknown
-from igw_extauth.metrics import AUTHORITY_SECONDS, CACHE_HITS, CACHE_MISSES
+from igw_extauth.metrics import AUTHORITY_SECONDS, CACHE
 from igw_extauth.outage import OutageLog
 from igw_extauth.secret import BearerToken
 
@@ -36,14 +36,14 @@ class Lookup:
             return Unknown()
         identity = self._cache.remembered(self._cache.key(self._provider, token))
         if identity is not None:
-            CACHE_HITS.inc()
+            CACHE.count("hit")
         return identity
 
     async def identify(self, token: BearerToken) -> Identity:
         """Give a token's identity; authorities' failures are `Unavailable`."""
         if (remembered := self.remembered(token)) is not None:
             return remembered
-        CACHE_MISSES.inc()
+        CACHE.count("miss")
         key = self._cache.key(self._provider, token)
         lookup = self._under_way.get(key)
         if lookup is None:

@@ -3,16 +3,17 @@
 The one place with module state: a name may be registered once a process, so services in one process add up.
 """
 
-from prometheus_client import Counter, Histogram
+from igw_ops.tally import Tally
+from prometheus_client import REGISTRY, Histogram
 
-CHECKS = Counter(
+CHECKS = Tally(
     "igw_extauth_checks",
     "Checks answered, by the gateway's provider and by outcome.",
     ["provider", "outcome"],
 )
-CACHE = Counter("igw_extauth_identity_cache", "Look-ups in the identity cache, by result.", ["result"])
-CACHE_HITS = CACHE.labels("hit")
-CACHE_MISSES = CACHE.labels("miss")
+CACHE = Tally("igw_extauth_identity_cache", "Look-ups in the identity cache, by result.", ["result"])
+for _tally in (CHECKS, CACHE):
+    REGISTRY.register(_tally)
 AUTHORITY_SECONDS = Histogram(
     "igw_extauth_authority_seconds",
     "Time an authority took to say whose a token is, by provider.",

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from igw_extauth.listening import listening_socket
+from igw_ops.listening import listening_socket
 from igw_ops.server import http_server
 from starlette.applications import Starlette
 from starlette.requests import Request

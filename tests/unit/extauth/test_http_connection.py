@@ -13,9 +13,9 @@ from igw_extauth.check import Check
 from igw_extauth.http_connection import Connection
 from igw_extauth.http_shell import HttpServer
 from igw_extauth.identity import Identity, Known, Principal, Unknown
-from igw_extauth.listening import listening_socket
 from igw_extauth.secret import BearerToken
 from igw_model.policy import Provider
+from igw_ops.listening import listening_socket
 
 ALLOWED = "HTTP/1.1 200 OK\r\nx-igw-principal: {}\r\nx-igw-organization: org-1\r\ncontent-length: 0\r\n\r\n"
 HELLO = ALLOWED.format("hello")

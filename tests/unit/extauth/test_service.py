@@ -8,10 +8,10 @@ import sys
 import httpx
 import pytest
 from igw_extauth.identity import Identity, Unavailable, Unknown
-from igw_extauth.listening import CannotListenError
 from igw_extauth.outage import MIN_SECONDS, OutageLog
 from igw_extauth.settings import Settings
 from igw_model.policy import Policy, Provider
+from igw_ops.listening import CannotListenError
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
@@ -66,7 +66,7 @@ async def test_a_check_under_way_is_answered_before_the_end(
 async def test_a_taken_port_is_named(extauth: Running, server: str) -> None:
     """A second service on the same port says which one it cannot have, and leaves; it takes no share of it."""
     port = getattr(extauth.ports, server)
-    with pytest.raises(CannotListenError, match=f"cannot listen on 127.0.0.1 port {port} "):
+    with pytest.raises(CannotListenError, match=f"cannot listen on 127.0.0.1:{port} "):
         async with running(settings("http://127.0.0.1:1", **{f"{server}_port": port})):
             pass
 
