@@ -29,7 +29,9 @@ class Policy:
 
 def policy_text(policy: Policy) -> str:
     """Give a policy as visible ASCII, ``coreweave/<organization>/<gateway id>``, each part percent-encoded."""
-    return "/".join(quote(part, safe="") for part in (policy.provider, policy.organization, policy.gateway_id))
+    return "/".join(
+        quote(part, safe="") for part in (policy.provider, policy.organization, policy.gateway_id)
+    )
 
 
 def policy_of_text(text: str) -> Policy | None:
