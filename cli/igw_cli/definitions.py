@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from igw_model.definitions import unused
 from igw_xds.bootstrap import static_bootstrap
 from igw_xds.plan import plan
 from igw_xds.resources.everything import snapshot_of
@@ -71,5 +72,7 @@ def _configuration(
     if not files:
         fail("name definition files with -f FILE", INVALID)
     definitions = loaded(files, organization).definitions
+    for warning in unused(definitions):
+        typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
     planned = plan(definitions.gateways, definitions.deployments, domain=domain, zone=zone)
     return static_bootstrap(snapshot_of(planned, DataPlane(max_body_bytes=max_body_bytes)), ADMIN)

@@ -173,7 +173,16 @@ def _igw(
     health: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Child:
-    argv = (sys.executable, "-m", "igw_cli", *command.split(), "--log-level", layout.log_level)
+    argv = (
+        sys.executable,
+        "-m",
+        "igw_cli",
+        *command.split(),
+        "--host",
+        LOOPBACK,
+        "--log-level",
+        layout.log_level,
+    )
     name = command.rsplit(maxsplit=1)[-1]
     return Child(name, (*argv, *map(str, arguments)), health, environment)
 

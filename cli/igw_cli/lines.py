@@ -16,8 +16,8 @@ def readable(line: str) -> tuple[str, str | None]:
     match fields:
         case {"event": str(event)}:
             return _event(event, fields), _LEVELS.get(str(fields.get("level")))
-        case {"method": _, "status": _}:
-            return _access(fields), "red" if (fields["status"] or 0) >= 500 else None
+        case {"method": str(), "status": int(status)}:
+            return _access(fields), "red" if status >= 500 else None
         case _:
             return line, None
 

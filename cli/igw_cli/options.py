@@ -1,5 +1,6 @@
 """Options that several commands share, each also an environment variable, and how their errors are told."""
 
+import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -36,7 +37,7 @@ Transport = Annotated[
 MaxBody = Annotated[
     int,
     typer.Option(
-        envvar="IGW_MAX_BODY_BYTES", min=1024, max=1024 * MIB, help="Largest request body; 413 above."
+        envvar="IGW_MAX_BODY_BYTES", min=1024, max=128 * MIB, help="Largest request body; 413 above."
     ),
 ]
 LogLevel = Annotated[str, typer.Option(envvar="IGW_LOG_LEVEL", help="debug, info, warning or error.")]
@@ -51,6 +52,14 @@ def port_option(variable: str, what: str) -> typer.models.OptionInfo:
         envvar=variable, min=0, max=65535, help=f"{what}; 0 takes any free one."
     )
     return option
+
+
+def ip_address(text: str) -> str:
+    """Read an IP address."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not an IP address") from None
 
 
 def host_port(text: str) -> HostPort:

@@ -1,7 +1,6 @@
 """What `igw up` tells: a table of gateways with a curl line each, and the ready file for programs."""
 
 import json
-import os
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from urllib.parse import quote
 
 from igw_model.gateway import BodyBasedRouting, HeaderBasedRouting, PathBasedRouting, Routing
 from igw_model.policy import Provider
+from igw_ops.private import write_private
 from igw_xds.plan import Plan, PlannedGateway
 from rich.console import Console
 from rich.table import Table
@@ -106,11 +106,7 @@ def write_ready(path: Path, serving: Serving, pids: Mapping[str, int]) -> None:
         "tokens": {provider.value: token for provider, token in serving.tokens.items()},
         "pids": dict(pids),
     }
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(document, file, indent=2)
-    draft.replace(path)
+    write_private(path, json.dumps(document, indent=2))
 
 
 def _gateways(gateways: Iterable[PlannedGateway]) -> Iterable[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import secrets
 import socket
@@ -41,6 +42,7 @@ from igw_cli.options import (
     Transport,
     Zone,
     fail,
+    ip_address,
     loaded,
     port_option,
 )
@@ -57,7 +59,12 @@ def up(
         bool, typer.Option("--demo", envvar="IGW_DEMO", help="Bundled definitions, model servers and tokens.")
     ] = False,
     listen_address: Annotated[
-        str, typer.Option(envvar="IGW_LISTEN_ADDRESS", help="Address that Envoy listens on for clients.")
+        str,
+        typer.Option(
+            envvar="IGW_LISTEN_ADDRESS",
+            callback=ip_address,
+            help="IP address that Envoy listens on for clients.",
+        ),
     ] = LOOPBACK,
     port: Annotated[int, port_option("IGW_PORT", "Port for clients")] = 8080,
     admin_port: Annotated[int, port_option("IGW_ADMIN_PORT", "Port of Envoy's admin interface")] = 9901,
@@ -110,7 +117,8 @@ def up(
             extproc_ops=extproc_ops_port,
             authority=demo_port if demo else 0,
             models=tuple(models) if demo else (),
-        )
+        ),
+        listen_address,
     )
     state_dir = state_dir.absolute()
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -138,15 +146,17 @@ def up(
         fail(started.failure)
 
 
-def _taken(ports: Ports) -> Ports:
+def _taken(ports: Ports, listen: str) -> Ports:
     """Choose a free port for every 0, and make sure that no other is in use."""
     with contextlib.ExitStack() as held:
 
         def take(name: str, port: int) -> int:
-            listener = held.enter_context(socket.socket())
+            host = listen if name == "ingress" else LOOPBACK
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listener = held.enter_context(socket.socket(family))
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                listener.bind((LOOPBACK, port))
+                listener.bind((host, port))
                 listener.listen()  # or another of ours could be given the same port
             except OSError as error:
                 fail(
@@ -187,6 +197,14 @@ def _write_bootstrap(layout: Layout) -> None:
     layout.bootstrap.write_text(json.dumps(bootstrap(node), indent=2), encoding="utf-8")
 
 
+def _reachable(listen: str) -> str:
+    """Give the address at which a listener answers this machine."""
+    address = ipaddress.ip_address(listen)
+    if address.is_unspecified:
+        return LOOPBACK
+    return f"[{address}]" if isinstance(address, ipaddress.IPv6Address) else str(address)
+
+
 class _Up:
     """One run: start, wait until Envoy has taken its configuration, tell, follow, stop."""
 
@@ -215,18 +233,19 @@ class _Up:
         stopped = asyncio.create_task(stop.wait())
         work = asyncio.create_task(self._serve(envoy, stop))
         try:
+            if self._ready_file:
+                self._ready_file.unlink(missing_ok=True)  # one of an earlier run that was killed
             await asyncio.wait((stopped, work), return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
         finally:
+            self._say("stopping")
             stopped.cancel()
             work.cancel()
-            self._say("stopping")
-            with contextlib.suppress(asyncio.CancelledError):
-                await work
+            await asyncio.wait((work,))
             await self._supervisor.stop()
             if self._ready_file:
                 self._ready_file.unlink(missing_ok=True)
+        if not work.cancelled():
+            work.result()
 
     async def _serve(self, envoy: Child, stop: asyncio.Event) -> None:
         self._warn_of_other_zones(self._definitions)
@@ -242,7 +261,7 @@ class _Up:
             self._supervisor.start([envoy])
             waiting = waiting.strip() or await self._accepted(client, deadline)
         if waiting:
-            self.failure = f"not serving after {READY_SECONDS:.0f} s: {waiting}"
+            self.failure = f"not serving: {waiting}"
             return
         self._serving = True
         self._tell()
@@ -281,8 +300,12 @@ class _Up:
         self._write_ready()
 
     def _write_ready(self) -> None:
-        if self._serving and self._ready_file:
+        if not self._serving or not self._ready_file:
+            return
+        try:
             write_ready(self._ready_file, self._report(), self._supervisor.pids)
+        except OSError as error:
+            self._say(f"the ready file cannot be written: {error}", "red")
 
     def _report(self) -> Serving:
         layout = self._layout
@@ -293,7 +316,7 @@ class _Up:
                 domain=layout.domain,
                 zone=layout.zone,
             ),
-            ingress=f"http://{LOOPBACK}:{layout.ports.ingress}",
+            ingress=f"http://{_reachable(layout.listen)}:{layout.ports.ingress}",
             port=layout.ports.ingress,
             admin=f"http://{LOOPBACK}:{layout.ports.admin}",
             domain=layout.domain,

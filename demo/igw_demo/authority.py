@@ -1,6 +1,6 @@
 """A local identity authority: answers as CoreWeave's whoami and W&B's GraphQL do, for tokens given to it.
 
-Source: spec/inference-api.md, section 5. It is for demos and tests on loopback; `/demo/...` counts the
+Source: docs/inference-api.md, section 5. It is for demos and tests on loopback; `/demo/...` counts the
 calls, adds and revokes tokens, and makes it fail or slow, so that a test can see what a gateway then does.
 """
 

@@ -5,11 +5,12 @@ File: ``{"coreweave": {token, uid, organization}, "wandb": {token, username, ent
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, assert_never
+
+from igw_ops.private import write_private
 
 ORGANIZATION = "demo-org"
 OTHER_ORGANIZATION = "other-org"
@@ -63,12 +64,8 @@ class DemoTokens:
         return (self.coreweave, self.wandb, *self.others)
 
     def save(self, path: Path) -> None:
-        """Write the file anew, with mode 0600 from its first byte on; a link in its place is refused."""
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(descriptor, 0o600)
-            json.dump(self._document(), file, indent=2)
+        """Write the file anew, for its owner alone; a link in its place is replaced."""
+        write_private(path, json.dumps(self._document(), indent=2))
 
     @classmethod
     def load(cls, path: Path) -> "DemoTokens":

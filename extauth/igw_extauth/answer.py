@@ -1,6 +1,6 @@
 """What Envoy is told: a decision as an HTTP status, headers and a body; either transport carries them. Pure.
 
-Denials are OpenAI error objects (spec/inference-api.md, section 4). No text says whose gateway it is.
+Denials are OpenAI error objects (docs/inference-api.md, section 4). No text says whose gateway it is.
 """
 
 from dataclasses import dataclass

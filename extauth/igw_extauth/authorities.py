@@ -55,7 +55,7 @@ def authority_client(timeout_seconds: float) -> httpx.AsyncClient:
 
 
 class CoreWeave:
-    """CoreWeave's ``GET whoami`` (spec/inference-api.md, section 5)."""
+    """CoreWeave's ``GET whoami`` (docs/inference-api.md, section 5)."""
 
     def __init__(self, client: httpx.AsyncClient, url: str) -> None:
         self._client = client
@@ -73,7 +73,7 @@ class CoreWeave:
 
 
 class Wandb:
-    """W&B's GraphQL ``viewer`` (spec/inference-api.md, section 5)."""
+    """W&B's GraphQL ``viewer`` (docs/inference-api.md, section 5)."""
 
     def __init__(self, client: httpx.AsyncClient, url: str) -> None:
         self._client = client

@@ -31,7 +31,7 @@ Decision = Allow | Deny
 
 
 def decide(policy: Policy, identity: Identity) -> Decision:
-    """Hold an identity to a gateway's policy (spec/inference-api.md, section 5).
+    """Hold an identity to a gateway's policy (docs/inference-api.md, section 5).
 
     The identity must come from the authority that `policy.provider` names.
     """

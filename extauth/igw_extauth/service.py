@@ -11,7 +11,7 @@ import httpx
 import structlog
 from igw_model.policy import Provider
 from igw_ops.listening import listening_socket
-from igw_ops.server import Server, http_server, operations_app
+from igw_ops.server import operations_app, serving
 
 from igw_extauth.authorities import Authority, CoreWeave, Wandb, authority_client
 from igw_extauth.cache import IdentityCache
@@ -89,25 +89,15 @@ class _Servers:
         self._not_ready: str | None = "starting"
         self._http = HttpServer(check)
         stack.callback(self._http.abort)
-        self._ops = http_server(operations_app(lambda: self._not_ready), s.ops_host, s.ops_port)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[Ports], None]) -> None:
         """Run until `stop` is set; checks under way get `GRACE_SECONDS`."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._ops.serve(sockets=[self._ops_socket]))
+        async with serving(operations_app(lambda: self._not_ready), self._ops_socket):
             await self._grpc.start()
             await self._http.start(self._http_socket)
-            await _started(self._ops)
             self._not_ready = None
             structlog.get_logger().info("listening", **asdict(self._ports))
             ready(self._ports)
             await stop.wait()
             self._not_ready = "stopping"
             await asyncio.gather(self._http.stop(GRACE_SECONDS), self._grpc.stop(GRACE_SECONDS))
-            self._ops.should_exit = True
-
-
-async def _started(server: Server) -> None:
-    """Wait until uvicorn's server accepts; it has a flag for that and no event."""
-    while not server.started:  # noqa: ASYNC110 - there is no event to wait for
-        await asyncio.sleep(0.005)

@@ -8,9 +8,9 @@ class Settings:
     """Where to listen, and the bounds; port 0 takes a free port."""
 
     host: str = "127.0.0.1"
-    port: int = 9002
+    port: int = 18020
     ops_host: str = "127.0.0.1"
-    ops_port: int = 9102
+    ops_port: int = 18021
     max_body_bytes: int = 16 * 1024 * 1024
     """The longest body that Envoy may send; Envoy's own buffer limit should be at most this."""
     max_held_bytes: int = 256 * 1024 * 1024

@@ -1,17 +1,17 @@
 """All gateways and deployments together, and the rules that hold between them.
 
-Source: spec/inference-api.md, sections 1 and 2; "one name belongs to one gateway only" is our rule.
+Source: docs/inference-api.md, sections 1 and 2; "one name belongs to one gateway only" is our rule.
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, assert_never
 from urllib.parse import quote
 
 from igw_model.deployment import Deployment
 from igw_model.document import FieldError
-from igw_model.gateway import Gateway
+from igw_model.gateway import Auth, CoreWeaveAuth, Gateway, WeightsAndBiasesAuth
 from igw_model.text import normal_host
 
 _NAMESPACE = uuid.UUID("6f1c3a52-3c0e-5f0a-9a53-6d1b1f0f6f3e")
@@ -54,17 +54,27 @@ def combine(gateways: Sequence[Gateway], deployments: Sequence[Deployment]) -> D
         ),
         *_repeated_hosts(gateways),
     ]
-    ids = {(g.organization_id, key): g.id for g in gateways for key in (g.name, g.id)}
+    # Ids last: a gateway whose name is another's id must not take that one's deployments.
+    ids = {(g.organization_id, g.name): g.id for g in gateways} | {
+        (g.organization_id, g.id): g.id for g in gateways
+    }
     violations += [violation for d in deployments for violation in _dangling(d, ids)]
     if violations:
         return violations
-    resolved = [
-        d.model_copy(
-            update={"gateway_ids": tuple(dict.fromkeys(ids[d.organization_id, key] for key in d.gateway_ids))}
-        )
-        for d in deployments
-    ]
-    return Definitions(tuple(gateways), tuple(resolved))
+    return Definitions(tuple(gateways), tuple(_resolved(d, ids) for d in deployments))
+
+
+def _resolved(deployment: Deployment, ids: Mapping[tuple[str, str], str]) -> Deployment:
+    found = (ids[deployment.organization_id, _reference(key)] for key in deployment.gateway_ids)
+    return deployment.model_copy(update={"gateway_ids": tuple(dict.fromkeys(found))})
+
+
+def _reference(key: str) -> str:
+    """Give an id in its normal spelling; a name is left alone."""
+    try:
+        return str(uuid.UUID(key))
+    except ValueError:
+        return key
 
 
 D = TypeVar("D", Gateway, Deployment)
@@ -110,5 +120,29 @@ def _dangling(deployment: Deployment, ids: dict[tuple[str, str], str]) -> list[V
             FieldError(f"gatewayIds[{index}]", f"no gateway has the id or name {key!r} in this organisation"),
         )
         for index, key in enumerate(deployment.gateway_ids)
-        if (deployment.organization_id, key) not in ids
+        if (deployment.organization_id, _reference(key)) not in ids
     ]
+
+
+def unused(definitions: Definitions) -> list[str]:
+    """Say what of the definitions has no effect yet, so that nobody relies on it."""
+    return [
+        f"gateway {gateway.name}: {text}"
+        for gateway in definitions.gateways
+        for text in _unused(gateway.auth)
+    ]
+
+
+def _unused(auth: Auth) -> Iterator[str]:
+    match auth:
+        case WeightsAndBiasesAuth():
+            if auth.server_url is not None:
+                yield "serverUrl is not used: IGW_WANDB_GRAPHQL_URL says who is asked about keys"
+            if auth.enable_usage_reports:
+                yield "enableUsageReports has no effect yet"
+            if auth.enable_rate_limiting:
+                yield "enableRateLimiting has no effect yet"
+        case CoreWeaveAuth():
+            pass
+        case other:
+            assert_never(other)

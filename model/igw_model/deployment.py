@@ -1,6 +1,6 @@
 """A deployment: a model's name, where its replicas are, and its share of the traffic of its gateways.
 
-Source of every rule: spec/inference-api.md, "Deployment". `staticBackend`, `dnsBackend` and their
+Source of every rule: docs/inference-api.md, "Deployment". `staticBackend`, `dnsBackend` and their
 `healthCheck` are this project's extension, in the API's style.
 """
 

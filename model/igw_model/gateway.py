@@ -1,6 +1,6 @@
 """A gateway: one way to authenticate, one routing strategy, a zone and DNS names.
 
-Source of every rule: spec/inference-api.md, "Gateway".
+Source of every rule: docs/inference-api.md, "Gateway".
 """
 
 from typing import Annotated, Any, Literal

@@ -1,6 +1,6 @@
 """OpenAI error objects: the one shape of every reply that the gateway makes itself.
 
-Source: https://platform.openai.com/docs/guides/error-codes and spec/inference-api.md, section 4.
+Source: https://platform.openai.com/docs/guides/error-codes and docs/inference-api.md, section 4.
 """
 
 import json

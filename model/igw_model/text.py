@@ -13,9 +13,11 @@ from pydantic import AfterValidator, Field
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _RESERVED_HEADER = re.compile(
-    r"x[-_](igw|envoy)[-_].*|authorization|proxy-authorization|cookie|host|connection|content-length|transfer-encoding",
+    r"x[-_](igw|envoy|forwarded)[-_].*|x-request-id|authorization|proxy-authorization|cookie|host|connection"
+    r"|keep-alive|upgrade|expect|te|trailer|content-length|transfer-encoding",
     re.IGNORECASE,
 )
+"""Headers that we or Envoy set, drop or act on: what a client says there is not what the routes would see."""
 
 
 def normal_host(name: str) -> str:

@@ -16,6 +16,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+KEEP_ALIVE_SECONDS = 75
+"""Longer than Envoy keeps a connection that is idle: it, and not we, should close."""
+
 
 def operations_app(
     ready: Callable[[], str | None],
@@ -57,7 +60,7 @@ class Server(uvicorn.Server):
         yield
 
 
-def http_server(app: Any, host: str, port: int, *, keep_alive_seconds: int = 75) -> Server:
+def http_server(app: Any, host: str, port: int) -> Server:
     """Make an HTTP server for an ASGI app; `await serve()` runs it, `should_exit = True` ends it."""
     return Server(
         uvicorn.Config(
@@ -71,7 +74,7 @@ def http_server(app: Any, host: str, port: int, *, keep_alive_seconds: int = 75)
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            timeout_keep_alive=keep_alive_seconds,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=3,
         )
     )

@@ -5,6 +5,7 @@ A file holds YAML or JSON documents `{kind: Gateway|Deployment, spec: {…}}`; a
 """
 
 import json
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,27 +86,51 @@ def _split(error: FieldError) -> tuple[str, str]:
 
 def _files(paths: Iterable[Path], errors: list[DefinitionError]) -> Iterator[Path]:
     for path in paths:
-        if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())
-            if not found:
-                errors.append(
-                    DefinitionError(str(path), 0, "", f"no {', '.join(SUFFIXES)} file in this folder")
-                )
-            yield from found
-        elif path.is_file():
-            yield path
-        else:
+        try:
+            found = definition_files(path)
+        except FileNotFoundError:
             errors.append(DefinitionError(str(path), 0, "", "no such file or folder"))
+            continue
+        except OSError as error:
+            errors.append(DefinitionError(str(path), 0, "", f"cannot be read: {error.strerror}"))
+            continue
+        if not found:
+            errors.append(DefinitionError(str(path), 0, "", f"no {', '.join(SUFFIXES)} file in this folder"))
+        yield from found
+
+
+def definition_files(path: Path) -> list[Path]:
+    """Give the files that a path stands for: itself, or those in the folder. Raises OSError."""
+    if not stat.S_ISDIR(path.stat().st_mode):
+        return [path]
+    return sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())
 
 
 def _documents(path: Path, errors: list[DefinitionError]) -> list[_Document]:
     try:
         contents = list(_read(path))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        errors.append(DefinitionError(str(path), 0, "", " ".join(f"cannot be read: {error}".split())))
+        errors.append(DefinitionError(str(path), 0, "", f"cannot be read: {_told(error)}"))
         return []
     documents = [_Document(str(path), number, content) for number, content in enumerate(contents, 1)]
-    return [document for document in documents if document.content is not None]
+    documents = [document for document in documents if document.content is not None]
+    if not documents:
+        # A file that is being written is empty for a moment; taken at its word it would remove everything.
+        errors.append(DefinitionError(str(path), 0, "", "holds no definition"))
+    return documents
+
+
+def _told(error: Exception) -> str:
+    """Say what is wrong with a file without quoting it: it may hold a key."""
+    match error:
+        case yaml.MarkedYAMLError(problem=problem, problem_mark=mark) if mark is not None:
+            return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+        case yaml.YAMLError():
+            return "this is no YAML"
+        case OSError():
+            return error.strerror or "the system refuses"
+        case _:
+            return " ".join(str(error).split())
 
 
 def _read(path: Path) -> Iterator[Any]:

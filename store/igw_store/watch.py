@@ -11,7 +11,7 @@ from pathlib import Path
 
 from watchfiles import awatch
 
-from igw_store.files import Loaded, load
+from igw_store.files import Loaded, definition_files, load
 
 Fingerprint = frozenset[tuple[Path, int, int]]
 
@@ -47,10 +47,12 @@ async def watch(
 
 
 def _fingerprint(paths: Sequence[Path]) -> Fingerprint:
-    files = [file for path in paths for file in (path.iterdir() if path.is_dir() else [path])]
+    """Say what the files look like; what cannot be looked at is left out, and is an error to `load`."""
     found = set()
-    for file in files:
-        with contextlib.suppress(FileNotFoundError):
-            stat = file.stat()
-            found.add((file, stat.st_mtime_ns, stat.st_size))
+    for path in paths:
+        with contextlib.suppress(OSError):
+            for file in definition_files(path):
+                with contextlib.suppress(OSError):
+                    stat = file.stat()
+                    found.add((file, stat.st_mtime_ns, stat.st_size))
     return frozenset(found)

@@ -135,6 +135,7 @@ def test_what_reaches_the_model_server(gateway: Running) -> None:
         "X_Igw_Principal": "root",
         "x-igw-organization": "other",
         "x-igw-model": "demo-large",
+        "x-igw-policy": "coreweave/other-org/x",
         "x-envoy-retry-on": "5xx",
         "x-envoy-upstream-rq-timeout-ms": "1",
         "cookie": "session=secret",
@@ -147,3 +148,12 @@ def test_what_reaches_the_model_server(gateway: Running) -> None:
     dropped = {"authorization", "cookie", "x-igw-model", "x_igw_principal", "x-envoy-retry-on"}
     assert not dropped & set(headers)
     assert gateway.token not in str(headers)
+
+
+@pytest.mark.parametrize("header", ["x-igw-policy", "X-IGW-POLICY", "X_Igw_Policy"])
+@pytest.mark.parametrize("name", ["chat", "by-header", "by-path"])
+def test_a_client_cannot_choose_what_it_is_held_to(gateway: Running, name: str, header: str) -> None:
+    """A stranger's good token stays a stranger's, whatever policy the request claims."""
+    headers = gateway.headers(name, gateway.others("coreweave"), **{header: "coreweave/other-org/anything"})
+    answer = httpx.get(f"{gateway.ready['ingress']}/demo%2Fsmall/v1/models", headers=headers)
+    assert answer.status_code == 403

@@ -110,7 +110,7 @@ def _provider(gateway: Gateway) -> Provider:
 
 
 def shares(deployments: Iterable[Deployment]) -> tuple[Share, ...]:
-    """Normalise the weights of one model's deployments (spec/inference-api.md, section 4).
+    """Normalise the weights of one model's deployments (docs/inference-api.md, section 4).
 
     A disabled deployment gets nothing, nor does weight 0 beside a positive one; all zero share equally.
     """

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from igw_model.definitions import unused
 from igw_ops.listening import listening_socket
 from igw_ops.server import operations_app, serving
 from igw_store.files import DefinitionError, Loaded
@@ -80,6 +81,8 @@ async def _follow(
                 log.error("definition refused; what was served goes on being served", error=str(error))
             continue
         definitions = loaded.definitions
+        for warning in unused(definitions):
+            log.warning(warning)
         planned = plan(
             definitions.gateways, definitions.deployments, domain=settings.domain, zone=settings.zone
         )

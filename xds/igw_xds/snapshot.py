@@ -74,6 +74,3 @@ def _digest(parts: Iterable[str]) -> str:
         digest.update(part.encode())
         digest.update(b"\n")
     return digest.hexdigest()[:16]
-
-
-EMPTY = snapshot({})

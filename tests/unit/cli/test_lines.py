@@ -59,8 +59,8 @@ def test_a_log_line(fields: dict[str, Any], expected: tuple[str, str | None]) ->
             ("POST api.example.com/v1/chat/completions 404 12 ms", None),
         ),
         (
-            {"status": None, "replica": "", "principal": ""},
-            ("POST api.example.com/v1/chat/completions None 12 ms", None),
+            {"status": 0, "replica": "", "principal": ""},
+            ("POST api.example.com/v1/chat/completions 0 12 ms", None),
         ),
     ],
 )

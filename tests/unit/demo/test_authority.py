@@ -1,4 +1,4 @@
-"""The local authority answers as the real ones are documented to (spec/inference-api.md, section 5)."""
+"""The local authority answers as the real ones are documented to (docs/inference-api.md, section 5)."""
 
 import asyncio
 import itertools

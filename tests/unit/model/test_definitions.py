@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from igw_model.definitions import Definitions, combine, derived_id, gateway_host
+from igw_model.definitions import Definitions, combine, derived_id, gateway_host, unused
 from igw_model.deployment import Deployment
 from igw_model.gateway import Gateway
 
@@ -130,3 +130,26 @@ def test_derived_ids_differ(definitions: list[tuple[str, str, str]]) -> None:
 def test_a_generated_host_name() -> None:
     """An endpoint is `api.<GATEWAY-ID>.<domain>` (section 2), in its one spelling."""
     assert gateway_host(gateway_id(1), "GW.Example.com.") == f"api.{gateway_id(1)}.gw.example.com"
+
+
+def test_a_name_never_takes_anothers_id() -> None:
+    """A gateway named like another's id gets none of that one's deployments."""
+    gateways = [gateway(1), gateway(2, name=gateway_id(1))]
+    combined = combine(gateways, [deployment(1, on=[1])])
+    assert isinstance(combined, Definitions)
+    assert combined.deployments[0].gateway_ids == (gateway_id(1),)
+
+
+def test_ids_are_found_in_any_spelling() -> None:
+    """A UUID is the same UUID in upper case."""
+    upper = deployment(1).model_copy(update={"gateway_ids": (gateway_id(1).upper(),)})
+    combined = combine([gateway(1)], [upper])
+    assert isinstance(combined, Definitions)
+    assert combined.deployments[0].gateway_ids == (gateway_id(1),)
+
+
+def test_what_has_no_effect_is_said() -> None:
+    """Fields of W&B gateways that nothing reads yet are named."""
+    auth = {"serverUrl": "https://wandb.example.com", "enableRateLimiting": True}
+    named = unused(Definitions((gateway(1, weightsAndBiasesAuth=auth, coreWeaveAuth=None), gateway(2))))
+    assert [text.split(": ")[1].split()[0] for text in named] == ["serverUrl", "enableRateLimiting"]

@@ -1,4 +1,4 @@
-"""A deployment's rules: spec/inference-api.md, section 2, "Deployment", and our backends."""
+"""A deployment's rules: docs/inference-api.md, section 2, "Deployment", and our backends."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A gateway's rules: spec/inference-api.md, section 2, "Gateway"; each with the message that people read."""
+"""A gateway's rules: docs/inference-api.md, section 2, "Gateway"; each with the message that people read."""
 
 from typing import Any
 

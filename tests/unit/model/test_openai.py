@@ -1,4 +1,4 @@
-"""Every error reply is an OpenAI error object (spec/inference-api.md, section 4)."""
+"""Every error reply is an OpenAI error object (docs/inference-api.md, section 4)."""
 
 import json
 

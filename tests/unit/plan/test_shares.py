@@ -1,4 +1,4 @@
-"""Each deployment's share of a model's traffic: spec/inference-api.md, section 4."""
+"""Each deployment's share of a model's traffic: docs/inference-api.md, section 4."""
 
 from fractions import Fraction
 from random import Random

@@ -46,7 +46,6 @@ def test_yaml_of_many_documents(tmp_path: Path) -> None:
     """A YAML file holds documents `{kind, spec}`, empty ones among them."""
     text = yaml.safe_dump_all([GATEWAY, None, DEPLOYMENT])
     assert read(tmp_path / "all.yaml", text) == BOTH
-    assert read(tmp_path / "empty.yaml", "# nothing yet\n") == Definitions()
 
 
 @pytest.mark.parametrize("content", [[GATEWAY, DEPLOYMENT], [GATEWAY], GATEWAY])
@@ -170,7 +169,7 @@ def test_a_document_has_a_kind_and_a_spec(tmp_path: Path, text: str, message: st
         ("a.yaml", "kind: Gateway\nkind: Gateway\nspec: {}", "key 'kind' is written twice"),
         ("a.yaml", "kind: Gateway\nspec:\n  zones: [a]\n  zones: [b]", "key 'zones' is written twice"),
         ("a.json", '{"kind": "Gateway", "spec": {"name": "a", "name": "b"}}', "key 'name' is written twice"),
-        ("a.yaml", "kind: [", "while parsing a flow"),
+        ("a.yaml", "kind: [", "line 1, column 8: expected the node content"),
         ("a.yaml", "kind: !!python/object:os.system x", "could not determine a constructor"),
         ("a.yaml", "kind: *x", "found undefined alias"),
         ("a.json", '{"kind": ', "Expecting value"),
@@ -228,3 +227,24 @@ def test_many_replicas_in_one_line(tmp_path: Path) -> None:
     found = read(tmp_path / "d.yaml", text)
     assert found == Definitions((gateway(),), (deployment(staticBackend=static(1, 2)),))
     assert found.deployments[0].gateway_ids == (gateway_id(1),)
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.yaml", ""), ("a.yaml", "# later\n---\n"), ("a.json", "[]")])
+def test_a_file_without_definitions(tmp_path: Path, name: str, text: str) -> None:
+    """A file that is truncated before it is written must not remove what is served."""
+    assert errors(tmp_path, text, name) == [f"{name}: holds no definition"]
+
+
+def test_errors_do_not_quote_the_file(tmp_path: Path) -> None:
+    """A line that cannot be read may hold a key; the place is told, not the line."""
+    [error] = errors(tmp_path, "spec: {serverUrl: https://x, apiKey: SECRET123: x}")
+    assert "SECRET123" not in error
+    assert "line 1, column" in error
+
+
+def test_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    """What the system cannot look at is an error like others, not the end of the program."""
+    (tmp_path / "a.yaml").symlink_to("a.yaml")
+    assert [e.reason for e in load([tmp_path / "a.yaml"]).errors] == [
+        "cannot be read: Too many levels of symbolic links"
+    ]

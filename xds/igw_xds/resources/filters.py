@@ -2,7 +2,7 @@
 
 Every filter is on in the chain and each gateway's routes configure or switch off those that they need:
 a filter that is `disabled` in the chain stays off for a host name whose spelling was put right on the way
-(envoy-notes, "Routing"), and authentication must never depend on being switched on.
+(docs/decisions/0002), and authentication must never depend on being switched on.
 """
 
 from collections.abc import Iterable

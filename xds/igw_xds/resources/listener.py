@@ -23,6 +23,9 @@ from igw_xds.settings import MIB, DataPlane
 # A WSGI server reads X_Igw_Principal and X-Igw-Principal as one header, so both spellings go.
 CLIENT_MAY_NOT_SEND = "x[-_](igw|envoy)[-_].*"
 CLIENT_HEADERS_SECONDS = 30
+CLIENT_REQUEST_SECONDS = 300
+"""For the whole request to arrive, body too; the answer may take as long as it streams."""
+MAX_CLIENT_STREAMS = 100
 
 _ACCESS_LOG = {
     "time": "%START_TIME%",
@@ -72,6 +75,10 @@ def connection_manager(data_plane: DataPlane) -> hcm_pb2.HttpConnectionManager:
         strip_trailing_host_dot=True,
         server_name="inference-gateway",
         request_headers_timeout=seconds(CLIENT_HEADERS_SECONDS),
+        request_timeout=seconds(CLIENT_REQUEST_SECONDS),
+        http2_protocol_options=protocol_pb2.Http2ProtocolOptions(
+            max_concurrent_streams=wrappers_pb2.UInt32Value(value=MAX_CLIENT_STREAMS)
+        ),
         stream_idle_timeout=seconds(data_plane.idle_seconds),
         common_http_protocol_options=protocol_pb2.HttpProtocolOptions(idle_timeout=seconds(3600)),
     )

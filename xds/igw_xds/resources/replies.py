@@ -22,10 +22,11 @@ from igw_xds.resources.messages import packed
 
 RETRY_AFTER_SECONDS = 1
 
-# Replies whose body is already right: our routes' direct responses, extauth's denials, extproc's refusals.
+# Replies whose body is already right: our routes' direct responses, extproc's refusals, and extauth's denials, but
+# not what extauth's parser refuses of a request that Envoy let through.
 KEPT = (
-    "response.code_details in ['direct_response', 'ext_authz_denied']"
-    " || response.code_details.startsWith('igw_')"
+    "response.code_details == 'direct_response' || response.code_details.startsWith('igw_')"
+    " || (response.code_details == 'ext_authz_denied' && response.code in [401, 403, 404, 503])"
 )
 
 BY_REASON: tuple[tuple[str, ApiError], ...] = (
@@ -53,7 +54,10 @@ does not answer in time is 504 to Envoy."""
 
 BY_STATUS: tuple[tuple[str, ApiError], ...] = (
     ("== 413", ApiError(413, "request_too_large", "The request's body is too large.")),
-    ("== 503", ApiError(503, "no_ready_replica", "No replica of the model is ready. Try again soon.")),
+    (
+        "== 503",
+        ApiError(503, "no_ready_replica", "No replica of the model could take the request. Try again soon."),
+    ),
     ("== 408", ApiError(408, "timeout", "The request did not arrive in time.")),
     ("== 504", ApiError(504, "timeout", "The model server did not answer in time.")),
     (">= 500", ApiError(500, "internal_error", "The gateway could not answer.")),

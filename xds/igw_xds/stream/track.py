@@ -100,7 +100,7 @@ class Track:
     def reconsider(self, wanted: Mapping[str, Resource]) -> None:
         """When a part of refused content changed, let all that was refused with it be sent again.
 
-        Envoy applies the good part of some responses it refuses (envoy-native.md, "Rejection and loss"), so
+        Envoy applies the good part of some responses it refuses (seen with listeners on 1.40), so
         after a NACK nobody knows which of several resources it has.
         """
         for nonce, group in list(self.refused.items()):
