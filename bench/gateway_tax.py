@@ -80,9 +80,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=int, default=10, help="of load on each row, in each round (10)")
+    parser.add_argument("--seconds", type=int, default=2, help="of load on each row, in each round (2)")
     parser.add_argument("--connections", type=int, default=32, help="kept alive at once (32)")
-    parser.add_argument("--rounds", type=int, default=3, help="over all rows; medians are told (3)")
+    parser.add_argument("--rounds", type=int, default=12, help="over all rows; medians are told (12)")
     parser.add_argument(
         "--upstream",
         type=Upstream,
