@@ -10,7 +10,7 @@ from typing import assert_never
 import httpx
 import structlog
 from igw_model.policy import Provider
-from igw_ops.listening import listening_socket
+from igw_ops.listening import add_grpc_port, listening_socket
 from igw_ops.server import operations_app, serving
 
 from igw_extauth.authorities import Authority, CoreWeave, Wandb, authority_client
@@ -18,7 +18,6 @@ from igw_extauth.cache import IdentityCache
 from igw_extauth.check import Check
 from igw_extauth.grpc_shell import grpc_server
 from igw_extauth.http_shell import HttpServer
-from igw_extauth.listening import add_grpc_port
 from igw_extauth.lookup import Lookup
 from igw_extauth.settings import Settings
 

@@ -1,6 +1,10 @@
 """Sockets that listen, or an error that names the purpose and the port: uvicorn alone would end the process."""
 
 import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import grpc.aio  # only who serves gRPC pays for it at the start
 
 BACKLOG = 2048
 
@@ -18,6 +22,16 @@ def listening_socket(purpose: str, host: str, port: int) -> socket.socket:
         return _listening(host, port)
     except OSError as error:
         raise CannotListenError(purpose, host, port, error.strerror or error) from error
+
+
+def add_grpc_port(server: "grpc.aio.Server", purpose: str, host: str, port: int) -> int:
+    """Bind a gRPC server and give the port (port 0: any free one). Raises CannotListenError."""
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        bound: int = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise CannotListenError(purpose, host, port, "the address is taken or not ours") from error
+    return bound
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -15,7 +15,7 @@ import grpc.aio
 import prometheus_client
 import structlog
 from envoy.service.discovery.v3 import ads_pb2_grpc
-from igw_ops.listening import CannotListenError
+from igw_ops.listening import add_grpc_port
 
 from igw_xds.fleet import SHORT_NAMES, Fleet, Proxy
 from igw_xds.publisher import Publisher
@@ -192,11 +192,7 @@ async def serve(
     ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(
         Discovery(publisher, fleet, Metrics(registry)), server
     )
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        bound: int = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise CannotListenError("xds, gRPC", host, port, "the address is taken or not ours") from error
+    bound = add_grpc_port(server, "xds, gRPC", host, port)
     await server.start()
     log.info("xds server listening", address=f"{host}:{bound}")
     return Server(bound, server)
