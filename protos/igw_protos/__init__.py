@@ -1,0 +1,1 @@
+"""The API as protobuf; modules below are made by grpcio-tools when the package is built."""
