@@ -256,7 +256,10 @@ class _Bench:
         async with httpx.AsyncClient(headers=headers, trust_env=False) as asking:
 
             async def answered_by() -> str:
-                response = await asking.post(url, json=question)
+                try:
+                    response = await asking.post(url, json=question)
+                except httpx.TransportError as error:
+                    return repr(error)
                 return str(response.headers.get("x-demo-replica", response.status_code))
 
             async def served() -> bool:

@@ -1,7 +1,8 @@
 """What the gateway costs beside a plain Envoy: throughput, latency and CPU, as ratios within one run.
 
 `python bench/gateway_tax.py` prints a table; with `--write` it goes into docs/performance.md. Rows and
-targets are in tax/rows.py. Run by hand on a quiet machine; nothing here is timed in tests.
+targets are in tax/rows.py. The targets hold before the default upstream; before the others there is no verdict, and
+the exit status says only that the run is worth something. Run by hand on a quiet machine, never in tests.
 """
 
 import argparse
@@ -20,8 +21,8 @@ from pathlib import Path
 from tax.load import INSTALL, Load, apply
 from tax.measure import Measure, median, rounds
 from tax.processes import FailedError, Processes
-from tax.report import Run, replaced, section, verdicts
-from tax.rows import ROWS, Row, Upstream
+from tax.report import Run, all_reached, replaced, section
+from tax.rows import HELD_TO_TARGETS, ROWS, Row, Upstream
 from tax.stage import program, set_up
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -36,15 +37,14 @@ def main(arguments: Sequence[str]) -> int:
     try:
         load = Load(program("wrk", INSTALL), options.seconds, options.connections)
         medians, foreign = _run(load, options.rounds, options.upstream)
-        text = section(_described(arguments, options.rounds, foreign), medians)
+        text = section(_described(arguments, options.rounds, foreign), options.upstream, medians)
     except FailedError as failed:
         print(f"gateway_tax: {failed}", file=sys.stderr)
         return 1
     print(text)
     if options.write:
         PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), options.upstream, text), encoding="utf-8")
-    reached = all(ok for row, measure in medians.items() for _, ok in verdicts(row, measure))
-    return 0 if reached else 2
+    return 0 if all_reached(options.upstream, medians) else 2
 
 
 def _run(load: Load, count: int, upstream: Upstream) -> tuple[dict[Row, Measure], float]:
@@ -87,8 +87,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         "--upstream",
         type=Upstream,
         choices=list(Upstream),
-        default=Upstream.MODEL,
-        help="behind the proxies (model)",
+        default=HELD_TO_TARGETS,
+        help=f"behind the proxies; the targets hold before {HELD_TO_TARGETS}, which is the default",
     )
     parser.add_argument("--write", action="store_true", help="replace the table in docs/performance.md")
     return parser.parse_args(arguments)

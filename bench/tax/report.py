@@ -1,11 +1,11 @@
-"""The medians as a Markdown table with a verdict for each target, and its place in the page. Pure."""
+"""The medians as a Markdown table, with verdicts where targets hold, and its place in the page. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
 from tax.measure import Measure
-from tax.rows import Row, Upstream
+from tax.rows import HELD_TO_TARGETS, Row, Upstream
 
 HEADINGS = (
     "",
@@ -16,7 +16,6 @@ HEADINGS = (
     "Envoy µs/request",
     "extauth µs/check",
     "extproc µs/exchange",
-    "targets",
 )
 
 
@@ -34,21 +33,30 @@ class Run:
     """The share of the machine that other programs used meanwhile; above a few hundredths, run again."""
 
 
-def section(run: Run, medians: Mapping[Row, Measure]) -> str:
+def section(run: Run, upstream: Upstream, medians: Mapping[Row, Measure]) -> str:
     """Give the text between the markers."""
     made = (
         f"`{run.command}`, {run.day.isoformat()}, {run.cores} cores, Envoy {run.envoy}, Python {run.python}; "
         f"medians of {run.rounds} round{'s' * (run.rounds > 1)}; "
         f"other programs used {run.foreign:.0%} of the machine."
     )
-    return f"{table(medians)}\n\n{made}"
+    return f"{table(upstream, medians)}\n\n{made}"
 
 
-def table(medians: Mapping[Row, Measure]) -> str:
-    """Give the table, one line a row."""
-    lines = [HEADINGS, ("---", *("---:",) * (len(HEADINGS) - 2), "---")]
+def table(upstream: Upstream, medians: Mapping[Row, Measure]) -> str:
+    """Give the table, one line a row; a column of verdicts only before the upstream that targets are held to."""
+    lines = [HEADINGS, ("---", *("---:",) * (len(HEADINGS) - 1))]
     lines += [_cells(row, measure) for row, measure in medians.items()]
+    if upstream is HELD_TO_TARGETS:
+        last = ["targets", "---", *(_verdicts(row, measure) for row, measure in medians.items())]
+        lines = [(*cells, more) for cells, more in zip(lines, last, strict=True)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def all_reached(upstream: Upstream, medians: Mapping[Row, Measure]) -> bool:
+    """Say whether no target is missed; before the other upstreams there are none."""
+    reached = (ok for row, measure in medians.items() for _, ok in verdicts(row, measure))
+    return upstream is not HELD_TO_TARGETS or all(reached)
 
 
 def verdicts(row: Row, measure: Measure) -> list[tuple[str, bool]]:
@@ -75,7 +83,6 @@ def replaced(page: str, upstream: Upstream, text: str) -> str:
 
 
 def _cells(row: Row, measure: Measure) -> tuple[str, ...]:
-    reached = [f"{'reached' if ok else '**missed**'}: {what}" for what, ok in verdicts(row, measure)]
     return (
         row.name,
         f"{measure.throughput:,.0f}",
@@ -85,8 +92,11 @@ def _cells(row: Row, measure: Measure) -> tuple[str, ...]:
         f"{measure.envoy:.0f}",
         _microseconds(measure.check),
         _microseconds(measure.exchange),
-        "; ".join(reached),
     )
+
+
+def _verdicts(row: Row, measure: Measure) -> str:
+    return "; ".join(f"{'reached' if ok else '**missed**'}: {what}" for what, ok in verdicts(row, measure))
 
 
 def _microseconds(value: float | None) -> str:

@@ -1,1 +1,1 @@
-"""Where definitions live. For now: files."""
+"""Where definitions live: files, and SQLite with the API's objects and those of the files."""

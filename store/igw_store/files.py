@@ -17,6 +17,8 @@ from igw_model.deployment import Deployment, parse_deployment
 from igw_model.document import FieldError
 from igw_model.gateway import Gateway, parse_gateway
 
+from igw_store.sources import Source, source
+
 SUFFIXES = (".yaml", ".yml", ".json")
 MAX_FILE_BYTES = 16 * 1024 * 1024
 
@@ -40,6 +42,8 @@ class Loaded:
 
     definitions: Definitions
     errors: tuple[DefinitionError, ...] = ()
+    sources: tuple[Source, ...] = ()
+    """Each definition as it was written, gateways first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,11 @@ class _Document:
     file: str
     number: int
     content: Any
+
+    @property
+    def origin(self) -> str:
+        """Say where it stands."""
+        return f"{self.file}, document {self.number}"
 
 
 def load(paths: Sequence[Path], organization: str | None = None) -> Loaded:
@@ -72,12 +81,24 @@ def load(paths: Sequence[Path], organization: str | None = None) -> Loaded:
         return Loaded(Definitions(), tuple(errors))
     match combine(gateways, deployments):
         case Definitions() as definitions:
-            return Loaded(definitions)
-        case violations:
-            places = ((origins[id(value)], error) for value, error in violations)
             return Loaded(
-                Definitions(), tuple(DefinitionError(d.file, d.number, e.path, e.reason) for d, e in places)
+                definitions, sources=tuple(_sources([*gateways, *deployments], origins, definitions))
             )
+        case violations:
+            broken = ((origins[id(value)], error) for value, error in violations)
+            return Loaded(
+                Definitions(), tuple(DefinitionError(d.file, d.number, e.path, e.reason) for d, e in broken)
+            )
+
+
+def _sources(
+    values: Sequence[Gateway | Deployment], origins: Mapping[int, _Document], definitions: Definitions
+) -> Iterator[Source]:
+    # What was combined is in the order of what went in; each deployment's gateways are ids now.
+    resolved: Sequence[Gateway | Deployment] = (*definitions.gateways, *definitions.deployments)
+    for value, result in zip(values, resolved, strict=True):
+        document = origins[id(value)]
+        yield source(document.content["spec"], result, document.origin)
 
 
 def _split(error: FieldError) -> tuple[str, str]:

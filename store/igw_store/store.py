@@ -27,18 +27,33 @@ class Reading(Protocol):
     def list(
         self,
         kind: Kind,
-        organization_id: str,
+        organization_id: str | None,
         *,
         updated_after: datetime | None = None,
         gateway_id: str | None = None,
     ) -> Sequence[Record]:
-        """Give an organisation's objects, oldest first; `gateway_id` keeps deployments attached to it."""
+        """Give an organisation's objects, or (None) everybody's, oldest first.
+
+        `updated_after` keeps those that were updated later; `gateway_id` the deployments that name it.
+        """
 
     def attached(self, gateway_id: str) -> bool:
         """Say whether deployments that are not being deleted name a gateway."""
 
     def host_owner(self, host: str) -> str | None:
-        """Give the id of the gateway, of any organisation, that has a host name (in `normal_host` spelling)."""
+        """Give the id of the gateway, of any organisation, that has a host name (in `normal_host` spelling).
+
+        `api.<id>.…` is the name generated for that gateway, whatever the domain.
+        """
+
+    def conflicts(self, record: Record) -> "Sequence[TakenError]":
+        """Give everything for which `put` of this record would raise TakenError."""
+
+    def from_files(self) -> Sequence[Record]:
+        """Give the objects of every organisation that have an origin, also those that are being deleted."""
+
+    def expired(self, now: datetime) -> Sequence[Replica]:
+        """Give the replicas of every deployment whose time has passed at `now`."""
 
     def replicas(self, deployment_id: str) -> Sequence[Replica]:
         """Give a deployment's replicas by name, expired ones too."""
@@ -46,7 +61,7 @@ class Reading(Protocol):
     def events(
         self, organization_id: str, *, updated_after: datetime | None = None, limit: int
     ) -> Sequence[Event]:
-        """Give an organisation's newest events after a moment, oldest first."""
+        """Give an organisation's newest events after a moment, at most `limit`, oldest first."""
 
 
 class Writing(Reading, Protocol):
@@ -55,14 +70,18 @@ class Writing(Reading, Protocol):
     def put(self, record: Record) -> None:
         """Keep a new object or another generation of one; hosts and attachments are taken from its spec.
 
-        Watchers hear of it. An object with `deleting` frees its name and its hosts. Raises TakenError.
+        Watchers hear of it. An object with `deleting` frees its name and its hosts. An id is the kind's own: a
+        gateway and a deployment may have the same. Raises TakenError, also where the id is another organisation's.
         """
 
     def remove(self, kind: Kind, object_id: str) -> None:
         """Forget an object for good; watchers hear of it."""
 
     def observe(self, kind: Kind, object_id: str, observed: Observed, at: datetime) -> None:
-        """Keep what was seen of an object. Watchers do not hear of it; an object that is gone is ignored."""
+        """Keep what was seen of an object, and move `updated_at` to `at` if that is later.
+
+        Watchers do not hear of it. The same as before changes nothing; an object that is gone is ignored.
+        """
 
     def put_replica(self, replica: Replica) -> None:
         """Keep a replica or its later expiry; watchers hear of it only when address or port changed."""
@@ -81,6 +100,10 @@ class TakenError(Exception):
     field: str
     value: str
     owner: Record
+
+
+class UnavailableError(Exception):
+    """The store cannot answer now: closed, locked by another process for too long, or the disk is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +125,10 @@ class Store(Protocol):
         """Run a function over one consistent view and give its result."""
 
     async def write(self, change: Callable[[Writing], T]) -> T:
-        """Run a function as one transaction, give its result once that is on disk; whatever it raises undoes all."""
+        """Run a function as one transaction, give its result once that is on disk; whatever it raises undoes all.
+
+        Raises UnavailableError; so does `read`.
+        """
 
     def watch(self) -> AsyncIterator[Change]:
         """Give the whole state, then coalesced changes, also those that other processes wrote (within 0.5 s)."""

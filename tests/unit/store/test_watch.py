@@ -12,8 +12,8 @@ from igw_store.watch import watch
 
 from tests.builders import gateway, gateway_spec, write
 
-ONE = Loaded(Definitions((gateway(1),)))
-TWO = Loaded(Definitions((gateway(2),)))
+ONE = Definitions((gateway(1),))
+TWO = Definitions((gateway(2),))
 SOON = 10
 QUIET = 3
 """Longer than the watch's wake-up: what has not come by then does not come."""
@@ -66,56 +66,56 @@ async def test_whole_state_first_then_a_change(tmp_path: Path, watching: Watchin
     """The present state comes at once; a changed file gives the whole state again."""
     path = write(tmp_path / "d.yaml", gateway_spec(1))
     states = watching(path)
-    assert await states.next() == ONE
+    assert (await states.next()).definitions == ONE
     write(path, gateway_spec(2))
-    assert await states.next() == TWO
+    assert (await states.next()).definitions == TWO
 
 
 async def test_a_file_replaced_by_rename(tmp_path: Path, watching: Watching) -> None:
     """Editors and `mv` replace a file by another; that is seen each time."""
     path = write(tmp_path / "d.yaml", gateway_spec(1))
     states = watching(path)
-    assert await states.next() == ONE
+    assert (await states.next()).definitions == ONE
     for number, state in ((2, TWO), (1, ONE)):
         write(tmp_path / "draft", gateway_spec(number)).replace(path)
-        assert await states.next() == state
+        assert (await states.next()).definitions == state
 
 
 async def test_a_broken_edit_gives_errors(tmp_path: Path, watching: Watching) -> None:
     """A broken file, a missing file and a mended one are states too; the watch goes on."""
     path = write(tmp_path / "d.yaml", gateway_spec(1))
     states = watching(path)
-    assert await states.next() == ONE
+    assert (await states.next()).definitions == ONE
     path.write_text("kind: [", encoding="utf-8")
     assert "cannot be read" in str((await states.next()).errors)
     path.unlink()
     assert [e.reason for e in (await states.next()).errors] == ["no such file or folder"]
     write(path, gateway_spec(1))
-    assert await states.next() == ONE
+    assert (await states.next()).definitions == ONE
 
 
 async def test_equal_states_are_not_repeated(tmp_path: Path, watching: Watching) -> None:
     """Touching a file, rewriting it with the same content or changing a neighbour is no change."""
     path = write(tmp_path / "d.yaml", gateway_spec(1))
     states = watching(path)
-    assert await states.next() == ONE
+    assert (await states.next()).definitions == ONE
     os.utime(path, (1, 1))
     write(tmp_path / "other.yaml", gateway_spec(3))
     write(path, gateway_spec(1))
     assert await states.no_more()
     write(path, gateway_spec(2))
-    assert await states.next() == TWO
+    assert (await states.next()).definitions == TWO
 
 
 async def test_files_come_and_go_in_a_folder(tmp_path: Path, watching: Watching) -> None:
     """A watched folder's new and removed files change the state."""
     write(tmp_path / "1.yaml", gateway_spec(1))
     states = watching(tmp_path)
-    assert await states.next() == ONE
+    assert (await states.next()).definitions == ONE
     write(tmp_path / "2.yaml", gateway_spec(2))
-    assert await states.next() == Loaded(Definitions((gateway(1), gateway(2))))
+    assert (await states.next()).definitions == Definitions((gateway(1), gateway(2)))
     (tmp_path / "1.yaml").unlink()
-    assert await states.next() == TWO
+    assert (await states.next()).definitions == TWO
 
 
 async def test_a_symbolic_link_that_is_moved(tmp_path: Path, watching: Watching) -> None:
@@ -127,16 +127,16 @@ async def test_a_symbolic_link_that_is_moved(tmp_path: Path, watching: Watching)
     (tmp_path / "mount" / "data").symlink_to(tmp_path / "v1")
     (tmp_path / "mount" / "d.yaml").symlink_to(Path("data", "d.yaml"))
     states = watching(tmp_path / "mount")
-    assert await states.next() == ONE
+    assert (await states.next()).definitions == ONE
     (tmp_path / "mount" / "new").symlink_to(tmp_path / "v2")
     (tmp_path / "mount" / "new").replace(tmp_path / "mount" / "data")
-    assert await states.next() == TWO
+    assert (await states.next()).definitions == TWO
 
 
 async def test_the_organisation_is_for_every_read(tmp_path: Path, watching: Watching) -> None:
     """A later read has the same setting as the first."""
     path = write(tmp_path / "d.yaml", gateway_spec(1, organizationId=None))
     states = watching(path, organization="acme")
-    assert await states.next() == ONE
+    assert (await states.next()).definitions == ONE
     write(path, gateway_spec(2, organizationId=None))
-    assert await states.next() == TWO
+    assert (await states.next()).definitions == TWO

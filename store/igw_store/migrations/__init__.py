@@ -1,0 +1,1 @@
+"""Alembic's environment: how one version's tables become the next one's."""
