@@ -9,8 +9,10 @@ PACKAGES := igw_model igw_store igw_ops igw_protos igw_api igw_xds igw_extauth i
 help: ## Show what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-# What the lock names, each with its hash, and then this project itself.
-.venv/installed: requirements.lock pyproject.toml
+PROTOS := protos/hatch_build.py $(shell find protos/igw_protos -name '*.proto')
+
+# What the lock names, each with its hash, and then this project itself, whose build hook compiles the .proto files.
+.venv/installed: requirements.lock pyproject.toml $(PROTOS)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -27,7 +29,7 @@ check: .venv/installed build/stubs ## Lint, types, and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy $(addprefix -p ,$(PACKAGES))
-	$(BIN)/mypy tests bench protos/stubs.py
+	$(BIN)/mypy tests bench protos/stubs.py protos/hatch_build.py
 
 build/stubs: .venv/installed
 	$(BIN)/python protos/stubs.py
