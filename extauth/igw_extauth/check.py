@@ -1,15 +1,16 @@
 """The pipeline of one check, attempt to answer; both shells call it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from igw_model.policy import Policy, Provider
 
 from igw_extauth.answer import Answer, answer
 from igw_extauth.attempt import Attempt
 from igw_extauth.decision import Allow, Decision, Deny, decide
-from igw_extauth.identity import Identity
+from igw_extauth.identity import Identity, Unknown
 from igw_extauth.metrics import CHECKS
 from igw_extauth.secret import BearerToken
 
@@ -20,13 +21,37 @@ REMEMBERED_ANSWERS = 10_000
 class Identifier(Protocol):
     """Says whose a token is at one provider."""
 
-    def remembered(self, token: BearerToken) -> Identity | None:
-        """Give the token's identity if nobody need be asked for it, else None."""
+    def key(self, token: BearerToken) -> str | None:
+        """Give a keyed hash of a token, or None if the token cannot be one of the provider's."""
+        ...
+
+    def remembered(self, key: str) -> Identity | None:
+        """Give the identity of the token with this hash if nobody need be asked for it, else None."""
         ...
 
     async def identify(self, token: BearerToken) -> Identity:
         """Give the token's identity; an authority's failure is an identity too, not an exception."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """An attempt whose answer is its identity's, which is remembered, if at all, under a key."""
+
+    policy: Policy
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An attempt that is refused whatever any authority says."""
+
+    provider: Provider | None
+    decision: Decision
+
+
+Claim = Keyed | Settled
+"""What an attempt comes to, without its token: may be kept where a token may not."""
 
 
 class Check:
@@ -39,21 +64,32 @@ class Check:
     async def __call__(self, attempt: Attempt) -> Answer:
         """Answer an attempt, and count it."""
         if attempt.policy is None or attempt.token is None:
-            return self._refused(attempt)
+            return self._settled(_refused(attempt))
         identity = await self._identifiers[attempt.policy.provider].identify(attempt.token)
         return self._answered(attempt.policy, identity)
 
-    def remembered(self, attempt: Attempt) -> Answer | None:
-        """Answer an attempt, and count it, if that needs no look-up; else give None, uncounted."""
+    def claim(self, attempt: Attempt) -> Claim:
+        """Give what an attempt comes to; the same attempt always comes to the same."""
         if attempt.policy is None or attempt.token is None:
-            return self._refused(attempt)
-        identity = self._identifiers[attempt.policy.provider].remembered(attempt.token)
-        return None if identity is None else self._answered(attempt.policy, identity)
+            return _refused(attempt)
+        key = self._identifiers[attempt.policy.provider].key(attempt.token)
+        if key is None:
+            return Settled(attempt.policy.provider, decide(attempt.policy, Unknown()))
+        return Keyed(attempt.policy, key)
 
-    def _refused(self, attempt: Attempt) -> Answer:
-        if attempt.policy is None:
-            return self._counted(None, Deny.UNKNOWN_GATEWAY)
-        return self._counted(attempt.policy.provider, Deny.NO_TOKEN)
+    def remembered(self, claim: Claim) -> Answer | None:
+        """Answer a claim, and count it, if that needs no look-up; else give None, uncounted."""
+        match claim:
+            case Keyed(policy, key):
+                identity = self._identifiers[policy.provider].remembered(key)
+                return None if identity is None else self._answered(policy, identity)
+            case Settled():
+                return self._settled(claim)
+            case _:
+                assert_never(claim)
+
+    def _settled(self, claim: Settled) -> Answer:
+        return self._counted(claim.provider, claim.decision)
 
     def _answered(self, policy: Policy, identity: Identity) -> Answer:
         return self._counted(policy.provider, decide(policy, identity))
@@ -61,6 +97,12 @@ class Check:
     def _counted(self, provider: Provider | None, decision: Decision) -> Answer:
         CHECKS.count(provider or "none", _outcome(decision))
         return self._answer(decision)
+
+
+def _refused(attempt: Attempt) -> Settled:
+    if attempt.policy is None:
+        return Settled(None, Deny.UNKNOWN_GATEWAY)
+    return Settled(attempt.policy.provider, Deny.NO_TOKEN)
 
 
 def _outcome(decision: Decision) -> str:

@@ -1,4 +1,4 @@
-"""Envoy's ext_authz over HTTP: any method and path; the header ``x-igw-policy`` says which gateway is asked for.
+"""Envoy's ext_authz over HTTP/1.1 or HTTP/2 in clear, on one port; the header ``x-igw-policy`` names the gateway.
 
 Straight on the event loop, without a web framework: this is the cheapest way to be asked.
 Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/ext_authz_filter
@@ -8,7 +8,8 @@ import asyncio
 import socket
 
 from igw_extauth.check import Check
-from igw_extauth.http_connection import IDLE_SECONDS, Connection, Shared
+from igw_extauth.conversation import Shared
+from igw_extauth.http_connection import IDLE_SECONDS, Connection
 
 BACKLOG = 2048
 """Connections that the system holds until we accept them."""
@@ -18,14 +19,18 @@ class HttpServer:
     """The HTTP server that answers checks."""
 
     def __init__(self, check: Check, *, idle_seconds: float = IDLE_SECONDS) -> None:
-        self._shared = Shared(check, idle_seconds=idle_seconds)
+        self._shared = Shared(check)
+        self._connections: set[Connection] = set()
+        self._idle_seconds = idle_seconds
         self._server: asyncio.Server | None = None
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections from a socket that listens."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: Connection(self._shared), sock=listening, backlog=BACKLOG
+            lambda: Connection(self._shared, self._connections, self._idle_seconds),
+            sock=listening,
+            backlog=BACKLOG,
         )
 
     async def stop(self, grace_seconds: float) -> None:
@@ -33,9 +38,9 @@ class HttpServer:
         self._shared.finishing = True
         if self._server is not None:
             self._server.close()
-        connections = list(self._shared.connections)
+        connections = list(self._connections)
         for connection in connections:
-            connection.finish_if_asked()
+            connection.finish()
         if connections:
             await asyncio.wait([connection.closed for connection in connections], timeout=grace_seconds)
         self.abort()
@@ -44,5 +49,5 @@ class HttpServer:
         """Close what is open, at once."""
         if self._server is not None:
             self._server.close()
-        for connection in list(self._shared.connections):
+        for connection in list(self._connections):
             connection.abort()

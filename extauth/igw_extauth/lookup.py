@@ -30,21 +30,25 @@ class Lookup:
         self._outages = OutageLog(provider)
         self._seconds = AUTHORITY_SECONDS.labels(provider)
 
-    def remembered(self, token: BearerToken) -> Identity | None:
-        """Give a token's identity if the authority need not be asked for it, else None."""
-        if not self._authority.may_know(token):
-            return Unknown()
-        identity = self._cache.remembered(self._cache.key(self._provider, token))
+    def key(self, token: BearerToken) -> str | None:
+        """Give a token's key in the cache, or None if the authority need not be asked for such a token."""
+        return self._cache.key(self._provider, token) if self._authority.may_know(token) else None
+
+    def remembered(self, key: str) -> Identity | None:
+        """Give the identity under a token's key if it is remembered, else None."""
+        identity = self._cache.remembered(key)
         if identity is not None:
             CACHE.count("hit")
         return identity
 
     async def identify(self, token: BearerToken) -> Identity:
         """Give a token's identity; authorities' failures are `Unavailable`."""
-        if (remembered := self.remembered(token)) is not None:
+        key = self.key(token)
+        if key is None:
+            return Unknown()
+        if (remembered := self.remembered(key)) is not None:
             return remembered
         CACHE.count("miss")
-        key = self._cache.key(self._provider, token)
         lookup = self._under_way.get(key)
         if lookup is None:
             if len(self._under_way) >= MAX_LOOKUPS:

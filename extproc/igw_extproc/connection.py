@@ -1,20 +1,19 @@
-"""One HTTP/2 connection of gRPC streams, as a pure object: bytes in, messages out; answers in, bytes out.
+"""One connection of gRPC streams, as a pure object: bytes in, messages out; answers in, bytes out.
 
 Made for one peer, Envoy, and one method: request headers are not read, every stream is taken for `Process`.
-What it gives for that: a tenth of the CPU of `grpc.aio`. Source: RFC 9113. No I/O here.
+What it gives for that: a tenth of the CPU of `grpc.aio`. HTTP/2 itself is `igw_ops.http2`. No I/O here.
 """
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from igw_extproc import frames
-from igw_extproc.frames import BrokenError, Frame, GrpcStatus, Http2Error
+from igw_ops.http2 import connection as http2
+from igw_ops.http2 import frames
+from igw_ops.http2.frames import Http2Error
 
-_ALL_STREAMS: Final = 2**31 - 1
-_DEFAULT_WINDOW: Final = 65_535
-_ANSWERS_BYTES: Final = 8_192
-"""More than all answers of one stream; a peer whose stream window is smaller is not served."""
+from igw_extproc import grpc_wire
+from igw_extproc.grpc_wire import GrpcStatus
+
 _PREFIX_BYTES: Final = 5
 
 
@@ -65,52 +64,30 @@ class Connection:
     """The server's end; `receive` takes bytes, `output` gives those to send."""
 
     def __init__(self, limits: Limits) -> None:
-        """Begin before the client's preface; our SETTINGS are the first output (RFC 9113, 3.4)."""
+        """Begin before the client's preface."""
         self._limits = limits
-        self._window = 2 * limits.message_bytes
-        self._unread = b""
-        self._begun = False
         self._streams: dict[int, _Stream] = {}
-        self._last_stream = 0
         self._held = 0
-        self._to_return = 0
-        self._send_window = _DEFAULT_WINDOW
-        self._blocked: deque[tuple[int, bytes]] = deque()
         own = {
             frames.MAX_CONCURRENT_STREAMS: limits.streams,
             frames.INITIAL_WINDOW_SIZE: limits.message_bytes,
         }
-        self._output = [frames.settings(own), frames.window_update(0, self._window)]
+        self._http2 = http2.Connection(own, 2 * limits.message_bytes)
 
     @property
     def live(self) -> int:
         """Give the number of streams that are not ended, or whose answers wait for the peer's window."""
-        return len(self._streams) + len(self._blocked)
+        return self._http2.live
 
     def output(self) -> bytes:
         """Give what is to be sent now, once."""
-        data = b"".join(self._output)
-        self._output.clear()
-        return data
+        return self._http2.output()
 
     def receive(self, data: bytes) -> list[Event]:
-        """Give what the next bytes say. BrokenError when the peer broke HTTP/2: send `output`, hang up."""
-        data = self._unread + data if self._unread else data
-        position = 0
+        """Give what the next bytes say. BrokenError when the peer broke HTTP/2: `break_off`, hang up."""
         events: list[Event] = []
-        try:
-            if not self._begun:
-                if not self._take_preface(data):
-                    return events
-                position = len(frames.PREFACE)
-            for frame, end in frames.split(data, position):
-                position = end
-                self._take(frame, events)
-        except BrokenError as error:
-            self._output.append(frames.go_away(self._last_stream, error.code))
-            raise
-        self._unread = data[position:]
-        self._return_window()
+        for event in self._http2.receive(data):
+            self._take(event, events)
         return events
 
     def answer(self, stream: int, message: bytes, *, last: bool) -> None:
@@ -118,88 +95,52 @@ class Connection:
         state = self._streams.get(stream)
         if state is None:
             return
-        body = frames.message(message)
+        body = grpc_wire.message(message)
         data = frames.frame(frames.DATA, 0, stream, body)
         if not state.answered:
             state.answered = True
-            data = frames.frame(frames.HEADERS, frames.END_HEADERS, stream, frames.RESPONSE_HEADERS) + data
+            data = frames.frame(frames.HEADERS, frames.END_HEADERS, stream, grpc_wire.RESPONSE_HEADERS) + data
         if last:
-            self._forget(stream)
-            data += _ending(stream, frames.trailers(GrpcStatus.OK))
-        self._send(len(body), data)
+            self._close(stream)
+            data += _ending(stream, grpc_wire.trailers(GrpcStatus.OK))
+        self._http2.send(stream, data, len(body))
 
     def fail(self, stream: int, status: GrpcStatus, reason: str) -> None:
         """End a stream with an error. Nothing happens when the stream is gone."""
-        state = self._forget(stream)
+        state = self._close(stream)
         if state is None:
             return
-        opening = b"" if state.answered else frames.RESPONSE_HEADERS
-        self._send(0, _ending(stream, opening + frames.trailers(status, reason)))
+        opening = b"" if state.answered else grpc_wire.RESPONSE_HEADERS
+        self._http2.send(stream, _ending(stream, opening + grpc_wire.trailers(status, reason)), 0)
 
     def announce_end(self) -> None:
-        """Ask the peer to begin no more streams; those on their way are still served (RFC 9113, 6.8)."""
-        self._output.append(frames.go_away(_ALL_STREAMS, Http2Error.NO_ERROR))
+        """Ask the peer to begin no more streams; those on their way are still served."""
+        self._http2.announce_end()
 
-    def end(self) -> None:
-        """Tell the peer that no stream after the last one seen is served."""
-        self._output.append(frames.go_away(self._last_stream, Http2Error.NO_ERROR))
+    def break_off(self, code: Http2Error) -> None:
+        """Tell the peer why no stream after the last one seen is served."""
+        self._http2.break_off(code)
 
-    def _take_preface(self, data: bytes) -> bool:
-        if not frames.PREFACE.startswith(data[: len(frames.PREFACE)]):
-            raise BrokenError(Http2Error.PROTOCOL_ERROR, "no HTTP/2 preface")
-        self._begun = len(data) >= len(frames.PREFACE)
-        if not self._begun:
-            self._unread = data
-        return self._begun
-
-    def _take(self, frame: Frame, events: list[Event]) -> None:
-        match frame.type:
-            case frames.DATA:
-                self._take_data(frame, events)
-            case frames.HEADERS:
-                self._take_headers(frame, events)
-            case frames.RST_STREAM:
-                if self._forget(frame.stream) is not None:
-                    events.append(Left(frame.stream))
-            case frames.WINDOW_UPDATE:
-                self._take_window_update(frame)
-            case frames.SETTINGS:
-                self._take_settings(frame)
-            case frames.PING:
-                if not frame.flags & frames.ACK:
-                    self._output.append(frames.frame(frames.PING, frames.ACK, 0, frame.payload[:8]))
-            case frames.PUSH_PROMISE:
-                raise BrokenError(Http2Error.PROTOCOL_ERROR, "a client may not push")
-            case _:  # PRIORITY, GOAWAY, CONTINUATION of headers that we do not read, and extensions
-                pass
-
-    def _take_headers(self, frame: Frame, events: list[Event]) -> None:
-        stream, ends = frame.stream, frame.flags & frames.END_STREAM
-        if stream > self._last_stream and stream % 2:
-            self._last_stream = stream
-            if self.live >= self._limits.streams:
-                self._output.append(frames.reset(stream, Http2Error.REFUSED_STREAM))
-                return
-            self._streams[stream] = _Stream()
-            events.append(Opened(stream))
-        elif stream % 2 == 0:
-            raise BrokenError(Http2Error.PROTOCOL_ERROR, f"headers on stream {stream}")
-        if ends:
-            self._half_close(stream, events)
-
-    def _take_data(self, frame: Frame, events: list[Event]) -> None:
-        if frame.stream == 0 or frame.stream > self._last_stream:
-            raise BrokenError(Http2Error.PROTOCOL_ERROR, f"data on idle stream {frame.stream}")
-        self._to_return += len(frame.payload)
-        state = self._streams.get(frame.stream)
-        if state is None:
-            return
-        received = frames.content(frame)
-        state.held += received
-        self._held += len(received)
-        self._cut_messages(frame.stream, state, events)
-        if frame.flags & frames.END_STREAM:
-            self._half_close(frame.stream, events)
+    def _take(self, event: http2.Event, events: list[Event]) -> None:
+        match event:
+            case http2.Began(stream, _, ended):
+                self._streams[stream] = _Stream()
+                events.append(Opened(stream))
+                if ended:
+                    events.append(Left(stream))
+            case http2.Content(stream, content):
+                if (state := self._streams.get(stream)) is not None:
+                    state.held += content
+                    self._held += len(content)
+                    self._cut_messages(stream, state, events)
+            case http2.Ended(stream):
+                if stream in self._streams:
+                    events.append(Left(stream))
+            case http2.Reset(stream):
+                if self._forget(stream) is not None:
+                    events.append(Left(stream))
+            case http2.Passed() | http2.Agreed():
+                pass  # headers are not read
 
     def _cut_messages(self, stream: int, state: _Stream, events: list[Event]) -> None:
         held = state.held
@@ -224,45 +165,15 @@ class Connection:
         self.fail(stream, status, reason)
         events.append(Left(stream))
 
-    def _half_close(self, stream: int, events: list[Event]) -> None:
-        if stream in self._streams:
-            events.append(Left(stream))
+    def _close(self, stream: int) -> _Stream | None:
+        self._http2.close(stream)
+        return self._forget(stream)
 
     def _forget(self, stream: int) -> _Stream | None:
         state = self._streams.pop(stream, None)
         if state is not None:
             self._held -= len(state.held)
         return state
-
-    def _take_settings(self, frame: Frame) -> None:
-        if frame.flags & frames.ACK:
-            return
-        told = frames.settings_values(frame.payload)
-        if told.get(frames.INITIAL_WINDOW_SIZE, _DEFAULT_WINDOW) < _ANSWERS_BYTES:
-            raise BrokenError(Http2Error.FLOW_CONTROL_ERROR, "the stream window is too small for an answer")
-        self._output.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
-
-    def _take_window_update(self, frame: Frame) -> None:
-        if frame.stream:
-            return  # a stream's first window holds all that we say on it
-        self._send_window += int.from_bytes(frame.payload[:4], "big") & 0x7FFFFFFF
-        while self._blocked and self._blocked[0][0] <= self._send_window:
-            size, data = self._blocked.popleft()
-            self._send_window -= size
-            self._output.append(data)
-
-    def _send(self, size: int, data: bytes) -> None:
-        """Send frames that take `size` bytes of the connection's window, now or in their turn."""
-        if self._blocked or size > self._send_window:
-            self._blocked.append((size, data))
-            return
-        self._send_window -= size
-        self._output.append(data)
-
-    def _return_window(self) -> None:
-        if self._to_return > self._window // 2:
-            self._output.append(frames.window_update(0, self._to_return))
-            self._to_return = 0
 
 
 def _ending(stream: int, block: bytes) -> bytes:

@@ -1,30 +1,22 @@
-"""The gRPC shell: reads and writes Envoy's connections, keeps one exchange per stream, counts how each ended.
-
-No await anywhere on the way from bytes to bytes: what one read brings is answered by one write.
-"""
+"""The gRPC shell: Envoy's connections, one exchange for each stream, and a count of how each ended."""
 
 import asyncio
-import contextlib
 from typing import Any
 
-import structlog
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from google.protobuf.message import DecodeError
+from igw_ops.http2.peer import Peer
 from igw_ops.listening import listening_socket
 
 from igw_extproc.answer import encode
-from igw_extproc.connection import Connection, Left, Limits, Opened, Received
+from igw_extproc.connection import Connection, Event, Left, Limits, Opened, Received
 from igw_extproc.exchange import Answer, Exchange, Fail, Refuse, Route
-from igw_extproc.frames import BrokenError, GrpcStatus
+from igw_extproc.grpc_wire import GrpcStatus
 from igw_extproc.settings import Settings
 from igw_extproc.tally import ABANDONED, FAILED, ROUTED, Tally
 
 _SLACK_BYTES = 1024 * 1024
 """What a stream may bring beside the body: headers, attributes, metadata."""
-_LATE_STREAMS_SECONDS = 0.2
-"""How long streams begun before Envoy saw our first GOAWAY may take to arrive."""
-_HANG_UP_SECONDS = 0.5
-"""How long a peer that has all its answers may take to hang up before we do."""
 
 
 class Server:
@@ -46,7 +38,7 @@ class Server:
         """Listen, and give the port. Raises CannotListenError."""
         listening = listening_socket("extproc, gRPC", self._settings.host, self._settings.port)
         self._listener = await asyncio.get_running_loop().create_server(
-            lambda: _Peer(Connection(self._limits), self._tally, self._peers), sock=listening
+            lambda: _Peer(self._limits, self._tally, self._peers), sock=listening
         )
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
@@ -56,40 +48,42 @@ class Server:
         if self._listener is None:
             return
         self._listener.close()
-        for peer in set(self._peers):
-            peer.announce_end()
-        await asyncio.sleep(min(_LATE_STREAMS_SECONDS, grace_seconds))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_seconds):
-                await asyncio.gather(*(peer.end() for peer in self._peers))
-        await asyncio.gather(*(peer.hang_up() for peer in self._peers))
+        peers = list(self._peers)
+        for peer in peers:
+            peer.finish()
+        if peers:
+            await asyncio.wait([peer.closed for peer in peers], timeout=grace_seconds)
+        late = list(self._peers)
+        for peer in late:
+            peer.abort()
+        await asyncio.gather(*(peer.closed for peer in late))
 
 
 class _Peer(asyncio.Protocol):
     """One connection of Envoy's."""
 
-    def __init__(self, connection: Connection, tally: Tally, peers: "set[_Peer]") -> None:
-        self._connection = connection
+    def __init__(self, limits: Limits, tally: Tally, peers: "set[_Peer]") -> None:
+        self._connection = Connection(limits)
         self._tally = tally
         self._peers = peers
         self._exchanges: dict[int, Exchange] = {}
-        self._transport: Any = None
-        self._ending = False
-        self._quiet = asyncio.Event()
-        self._ended = asyncio.Event()
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        self._peer = Peer(self._connection, transport, self._take)
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._peers.add(self)
-        self._flush()
 
     def connection_lost(self, _: Exception | None) -> None:
         self._peers.discard(self)
+        self._peer.lost()
         for _exchange in self._exchanges:
             self._tally.count(ABANDONED)
         self._exchanges.clear()
-        self._quiet.set()
-        self._ended.set()
+        self.closed.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        self._peer.receive(data)
 
     def pause_writing(self) -> None:
         """Read no more from a peer that does not read its answers."""
@@ -98,44 +92,22 @@ class _Peer(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._transport.resume_reading()
 
-    def data_received(self, data: bytes) -> None:
-        try:
-            events = self._connection.receive(data)
-        except BrokenError as error:
-            structlog.get_logger("igw_extproc").warning("connection broken", reason=error.reason)
-            self._flush()
-            self._transport.close()
-            return
-        for event in events:
-            match event:
-                case Received(stream=stream, message=message):
-                    self._receive(stream, message)
-                case Opened(stream=stream):
-                    self._exchanges[stream] = Exchange()
-                case Left(stream=stream):
-                    self._leave(stream)
-        self._flush()
+    def finish(self) -> None:
+        """Let what has begun end, then hang up."""
+        self._peer.finish()
 
-    def announce_end(self) -> None:
-        self._connection.announce_end()
-        self._flush()
-
-    async def end(self) -> None:
-        """Say which stream was the last, wait until all have ended, and let the peer hang up.
-
-        It gets a moment for that: if we did at once, the connection's end could overtake the last answers.
-        """
-        self._ending = True
-        self._connection.end()
-        self._flush()
-        await self._quiet.wait()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), _HANG_UP_SECONDS)
-
-    async def hang_up(self) -> None:
+    def abort(self) -> None:
         """End the connection, whatever is unfinished on it."""
         self._transport.abort()
-        await self._ended.wait()
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Received(stream=stream, message=message):
+                self._receive(stream, message)
+            case Opened(stream=stream):
+                self._exchanges[stream] = Exchange()
+            case Left(stream=stream):
+                self._leave(stream)
 
     def _receive(self, stream: int, message: bytes) -> None:
         exchange = self._exchanges.get(stream)
@@ -154,13 +126,6 @@ class _Peer(asyncio.Protocol):
         if self._exchanges.pop(stream, None) is not None:
             self._connection.fail(stream, GrpcStatus.CANCELLED, "the exchange was not finished")
             self._tally.count(ABANDONED)
-
-    def _flush(self) -> None:
-        data = self._connection.output()
-        if data:
-            self._transport.write(data)
-        if self._ending and not self._connection.live:
-            self._quiet.set()
 
 
 def _answer(exchange: Exchange, message: bytes) -> Answer:

@@ -36,6 +36,6 @@ def configure(service: str, level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers = [output]
     root.setLevel(level.upper())
-    for noisy in ("httpx", "httpcore", "uvicorn", "uvicorn.error", "watchfiles"):
+    for noisy in ("httpx", "httpcore", "uvicorn", "uvicorn.error", "watchfiles", "hpack", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service)

@@ -34,23 +34,28 @@ class Running:
     ports: Ports
     stop: asyncio.Event
     http: httpx.AsyncClient
+    http2: httpx.AsyncClient
     grpc: grpc.aio.Channel
 
     async def ask(self, transport: str, policy: Policy | None, authorization: Sequence[str]) -> Told:
-        """Ask as Envoy would, over ``http`` or ``grpc``."""
+        """Ask as Envoy would, over ``http``, ``http2`` or ``grpc``."""
         match transport:
             case "http":
-                return await self.ask_http(policy, authorization)
+                return await self.ask_http(self.http, policy, authorization)
+            case "http2":
+                return await self.ask_http(self.http2, policy, authorization)
             case "grpc":
                 return await self.ask_grpc(policy, authorization)
             case _:
                 raise AssertionError(transport)
 
-    async def ask_http(self, policy: Policy | None, authorization: Sequence[str]) -> Told:
+    async def ask_http(
+        self, client: httpx.AsyncClient, policy: Policy | None, authorization: Sequence[str]
+    ) -> Told:
         """Ask as Envoy does: with a policy for a gateway's virtual host, without one for the default."""
         headers = [("content-length", "0"), *(("authorization", value) for value in authorization)]
         headers += [(POLICY, policy_text(policy))] if policy else []
-        response = await self.http.post("/v1/chat/completions?x=y", headers=headers)
+        response = await client.post("/v1/chat/completions?x=y", headers=headers)
         told = {name: value for name, value in response.headers.items() if name != "content-length"}
         assert response.headers["content-length"] == str(len(response.content))
         return Told(response.status_code, told, response.text)
@@ -117,9 +122,10 @@ async def running(given: Settings) -> AsyncIterator[Running]:
     serving.add_done_callback(lambda ended: _tell(ready, ended))
     ports = await ready
     async with (
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.http}", timeout=10) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.http}", timeout=10) as http,
+        httpx.AsyncClient(base_url=http.base_url, timeout=10, http1=False, http2=True) as http2,
         grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel,
     ):
-        yield Running(ports, stop, client, channel)
+        yield Running(ports, stop, http, http2, channel)
         stop.set()
         await serving

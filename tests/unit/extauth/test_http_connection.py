@@ -1,150 +1,30 @@
-"""Connections over real sockets: order, keep-alive, look-ups under way, bounds of time, the end."""
+"""HTTP/1.1 over real sockets: order, keep-alive, look-ups under way, bounds of time, the end."""
 
 import asyncio
-import inspect
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-import uvloop
-from igw_extauth.check import Check
-from igw_extauth.http_connection import Connection
-from igw_extauth.http_shell import HttpServer
-from igw_extauth.identity import Identity, Known, Principal, Unknown
-from igw_extauth.secret import BearerToken
-from igw_model.policy import Provider
-from igw_ops.listening import listening_socket
+from igw_extauth.http1 import Http1
+
+from tests.unit.extauth.scene import Scene, on_both_loops, scene, until
 
 ALLOWED = "HTTP/1.1 200 OK\r\nx-igw-principal: {}\r\nx-igw-organization: org-1\r\ncontent-length: 0\r\n\r\n"
 HELLO = ALLOWED.format("hello")
-SMALL = 16 * 1024
 MANY = 3000
-
-
-def on_both_loops(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
-    """Play a test on asyncio's own loop and on uvloop, which serves: they differ in many a small way."""
-    signature = inspect.signature(test)
-    loops = [asyncio.new_event_loop, uvloop.new_event_loop]
-
-    def played(loop_factory: Callable[[], asyncio.AbstractEventLoop], **arguments: object) -> None:
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(test(**arguments))
-
-    added = inspect.Parameter("loop_factory", inspect.Parameter.KEYWORD_ONLY)
-    played.__signature__ = signature.replace(parameters=[*signature.parameters.values(), added])  # type: ignore[attr-defined]
-    played.__doc__ = test.__doc__
-    return pytest.mark.parametrize("loop_factory", loops, ids=["asyncio", "uvloop"])(played)
-
-
-@dataclass
-class People:
-    """Knows everybody whose name begins with h; must look up those with ``slow`` in their name."""
-
-    asked: list[str] = field(default_factory=list)
-    answered: list[str] = field(default_factory=list)
-    open: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def remembered(self, token: BearerToken) -> Identity | None:
-        """Remember the quick ones."""
-        if token.reveal() == "broken":
-            raise RuntimeError("a fault of ours")
-        return None if "slow" in token.reveal() else _identity(token)
-
-    async def identify(self, token: BearerToken) -> Identity:
-        """Look up the others, once the way is open."""
-        self.asked.append(token.reveal())
-        await self.open.wait()
-        if "broken" in token.reveal():
-            raise RuntimeError("a fault of ours")
-        self.answered.append(token.reveal())
-        return _identity(token)
-
-
-def _identity(token: BearerToken) -> Identity:
-    name = token.reveal()
-    return Known(Principal(name, frozenset({"org-1"}))) if name.startswith("h") else Unknown()
-
-
-@dataclass(frozen=True)
-class Caller:
-    """One side of a connection."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def says(self, *requests: bytes) -> None:
-        """Send requests."""
-        self.writer.write(b"".join(requests))
-        await self.writer.drain()
-
-    async def hears(self, length: int) -> str:
-        """Read so many bytes."""
-        async with asyncio.timeout(3):
-            return (await self.reader.readexactly(length)).decode()
-
-    async def hears_all(self) -> str:
-        """Read until the connection ends."""
-        async with asyncio.timeout(3):
-            return (await self.reader.read()).decode()
-
-    async def hears_nothing(self) -> None:
-        """See that nothing comes, and the connection stays."""
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await self.reader.read(1)
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A server and those who know."""
-
-    people: People
-    server: HttpServer
-    port: int
-
-    @asynccontextmanager
-    async def caller(self) -> AsyncIterator[Caller]:
-        """Connect."""
-        sock = socket.create_connection(("127.0.0.1", self.port))
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
-        reader, writer = await asyncio.open_connection(sock=sock, limit=SMALL)
-        yield Caller(reader, writer)
-        writer.transport.abort()
-
-    @property
-    def connections(self) -> set[Connection]:
-        """The server's connections."""
-        return self.server._shared.connections
-
-
-@asynccontextmanager
-async def scene(*, idle_seconds: float = 75) -> AsyncIterator[Scene]:
-    """Run a server."""
-    people = People()
-    with listening_socket("HTTP checks", "127.0.0.1", 0) as sock:
-        # Inherited by the connections: replies that are not read must not all fit into the system.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
-        server = HttpServer(Check(dict.fromkeys(Provider, people)), idle_seconds=idle_seconds)
-        await server.start(sock)
-        yield Scene(people, server, sock.getsockname()[1])
-        await server.stop(0)
-    await until(lambda: not server._shared.connections)
-    assert asyncio.all_tasks() == {asyncio.current_task()}, "a task was left behind"
-
-
-async def until(true: Callable[[], object]) -> None:
-    """Wait until something holds."""
-    async with asyncio.timeout(3):
-        while not true():  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0.005)
 
 
 def ask(name: str, line: str = "POST /v1 HTTP/1.1", more: str = "") -> bytes:
     """Give a check as sent."""
     headers = f"x-igw-policy: coreweave/org-1/gw-1\r\nauthorization: Bearer {name}\r\n"
     return f"{line}\r\n{headers}{more}\r\n".encode()
+
+
+def spoken(at: Scene) -> list[Http1]:
+    """Give what is spoken on the connections that have begun."""
+    return [one._conversation for one in at.connections if isinstance(one._conversation, Http1)]
 
 
 @contextmanager
@@ -203,10 +83,9 @@ async def test_nothing_is_read_while_a_lookup_is_under_way() -> None:
     async with scene() as at, at.caller() as caller:
         await caller.says(ask("hslow"))
         await until(lambda: at.people.asked)
-        (connection,) = at.connections
         await caller.says(ask("hello"))
         await asyncio.sleep(0.05)
-        assert not connection._waiting
+        assert [each._waiting for each in spoken(at)] == [deque()]
         at.people.open.set()
         both = ALLOWED.format("hslow") + HELLO
         assert await caller.hears(len(both)) == both
@@ -336,7 +215,7 @@ async def test_who_does_not_read_is_not_answered_without_end() -> None:
     """Replies that are not read hold back the next ones, and after its time the connection is closed."""
     async with scene(idle_seconds=0.5) as at, at.caller() as caller:
         caller.writer.write(ask("x") * MANY)
-        await until(lambda: any(not each._writable for each in at.connections))
+        await until(lambda: any(not each._writable for each in spoken(at)))
         (connection,) = at.connections
         assert connection._transport.get_write_buffer_size() < 100_000
         assert not connection._reading
@@ -349,7 +228,7 @@ async def test_who_reads_late_is_answered_in_full() -> None:
     async with scene() as at, at.caller() as caller:
         names = [f"h{i}" for i in range(MANY)]
         caller.writer.write(b"".join(map(ask, names)))
-        await until(lambda: any(not each._writable for each in at.connections))
+        await until(lambda: any(not each._writable for each in spoken(at)))
         whole = "".join(map(ALLOWED.format, names))
         assert await caller.hears(len(whole)) == whole
 

@@ -12,11 +12,11 @@ import grpc
 import httpx
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
-from igw_extproc import frames
 from igw_extproc.server import Server
 from igw_extproc.service import serve
 from igw_extproc.settings import Settings
 from igw_extproc.tally import Tally
+from igw_ops.http2 import frames
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 HEADERS = ext_proc.ProcessingRequest(request_headers=ext_proc.HttpHeaders())

@@ -1,12 +1,11 @@
-"""HTTP/2 frames and the header blocks that we send: values in, bytes out, and back. Pure.
+"""HTTP/2 frames: values in, bytes out, and back. Pure.
 
-Only what a gRPC server with tiny answers needs. Source: RFC 9113, 4 and 6; RFC 7541, 6.2.2;
-https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md.
+Only what a server with tiny answers needs; header blocks stay bytes. Source: RFC 9113, 4 and 6.
 """
 
 import enum
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -15,14 +14,19 @@ HEADER_BYTES: Final = 9
 MAX_FRAME_BYTES: Final = 16_384
 """SETTINGS_MAX_FRAME_SIZE as it is unless told otherwise, and we tell nobody otherwise."""
 
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE = range(9)
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY = range(8)
+WINDOW_UPDATE, CONTINUATION = 8, 9
 END_STREAM: Final = 0x1
 ACK: Final = 0x1
 END_HEADERS: Final = 0x4
 PADDED: Final = 0x8
+WITH_PRIORITY: Final = 0x20
+_PRIORITY_BYTES: Final = 5
 
+HEADER_TABLE_SIZE: Final = 0x1
 MAX_CONCURRENT_STREAMS: Final = 0x3
 INITIAL_WINDOW_SIZE: Final = 0x4
+MAX_HEADER_LIST_SIZE: Final = 0x6
 
 
 class Http2Error(enum.IntEnum):
@@ -30,19 +34,12 @@ class Http2Error(enum.IntEnum):
 
     NO_ERROR = 0x0
     PROTOCOL_ERROR = 0x1
+    INTERNAL_ERROR = 0x2
     FLOW_CONTROL_ERROR = 0x3
     FRAME_SIZE_ERROR = 0x6
     REFUSED_STREAM = 0x7
-
-
-class GrpcStatus(enum.IntEnum):
-    """The statuses with which we end a stream."""
-
-    OK = 0
-    CANCELLED = 1
-    INVALID_ARGUMENT = 3
-    RESOURCE_EXHAUSTED = 8
-    UNIMPLEMENTED = 12
+    COMPRESSION_ERROR = 0x9
+    ENHANCE_YOUR_CALM = 0xB
 
 
 class Frame(NamedTuple):
@@ -78,7 +75,7 @@ def split(data: bytes, start: int = 0) -> Iterator[tuple[Frame, int]]:
 
 
 def content(frame: Frame) -> bytes:
-    """Give a DATA frame's bytes without the padding (RFC 9113, 6.1)."""
+    """Give the bytes of a DATA or HEADERS frame without the padding (RFC 9113, 6.1)."""
     if not frame.flags & PADDED:
         return frame.payload
     if not frame.payload or frame.payload[0] >= len(frame.payload):
@@ -86,12 +83,18 @@ def content(frame: Frame) -> bytes:
     return frame.payload[1 : len(frame.payload) - frame.payload[0]]
 
 
+def header_block(frame: Frame) -> bytes:
+    """Give what a HEADERS frame holds of its header block: no padding, no priority (RFC 9113, 6.2)."""
+    block = content(frame)
+    return block[_PRIORITY_BYTES:] if frame.flags & WITH_PRIORITY else block
+
+
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """Give a frame's bytes."""
     return b"%b%c%c%b%b" % (len(payload).to_bytes(3, "big"), kind, flags, stream.to_bytes(4, "big"), payload)
 
 
-def settings(values: dict[int, int]) -> bytes:
+def settings(values: Mapping[int, int]) -> bytes:
     """Give a SETTINGS frame."""
     return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", key, value) for key, value in values.items()))
 
@@ -116,23 +119,3 @@ def reset(stream: int, code: Http2Error) -> bytes:
 def go_away(last_stream: int, code: Http2Error) -> bytes:
     """Give a GOAWAY frame: streams above the last will not be answered."""
     return frame(GOAWAY, 0, 0, struct.pack(">II", last_stream, code))
-
-
-def header(name: bytes, value: bytes) -> bytes:
-    """Give a header as a literal that enters no table (RFC 7541, 6.2.2); both under 127 bytes."""
-    return b"\x00%c%b%c%b" % (len(name), name, len(value), value)
-
-
-RESPONSE_HEADERS: Final = b"\x88" + header(b"content-type", b"application/grpc")
-"""`:status: 200` is entry 8 of HPACK's static table."""
-
-
-def trailers(status: GrpcStatus, reason: str = "") -> bytes:
-    """Give the header block that ends a gRPC response; the reason is plain ASCII, cut to 100 characters."""
-    block = header(b"grpc-status", str(int(status)).encode())
-    return block + header(b"grpc-message", reason[:100].encode()) if reason else block
-
-
-def message(content: bytes) -> bytes:
-    """Give a gRPC message, uncompressed, with its five bytes of prefix."""
-    return b"\x00%b%b" % (len(content).to_bytes(4, "big"), content)
