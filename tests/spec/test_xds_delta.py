@@ -66,7 +66,7 @@ def test_ack_is_an_answer_without_error(stream: DeltaStream) -> None:
     """A request with a nonce and no error acknowledges the response [Incremental xDS]."""
     [response] = stream.receive(delta(CLUSTER))
     stream.receive(ack(response))
-    assert stream.answer == Accepted(CLUSTER)
+    assert stream.answer == Accepted(CLUSTER, frozenset({"a", "b"}))
     assert stream.acked[CLUSTER] == {"a": content("a").version, "b": content("b").version}
 
 
@@ -74,7 +74,7 @@ def test_nack_is_an_answer_with_error(stream: DeltaStream) -> None:
     """A request with a nonce and error_detail refuses the response [Incremental xDS]."""
     [response] = stream.receive(delta(CLUSTER))
     stream.receive(nack(response, error="no"))
-    assert stream.answer == Rejected(CLUSTER, "no")
+    assert stream.answer == Rejected(CLUSTER, frozenset({"a", "b"}), "no")
     assert stream.acked[CLUSTER] == {}
     assert stream.rejections == {CLUSTER: "no"}
 
@@ -100,9 +100,9 @@ def test_after_a_nack_new_content_may_succeed(stream: DeltaStream) -> None:
 
 def test_an_ack_or_nack_alone_is_not_answered(stream: DeltaStream) -> None:
     """A response is sent only when something changed [When to send an update]."""
-    [response] = stream.receive(delta(CLUSTER))
-    assert stream.receive(nack(response)) == []
     [response] = stream.receive(delta(LISTENER))
+    assert stream.receive(nack(response)) == []
+    [response] = stream.receive(delta(ENDPOINTS, subscribe=["a", "b"]))
     assert stream.receive(ack(response)) == []
 
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot
-from igw_xds.stream import DeltaStream, SotwStream
+from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot, assembled
+from igw_xds.stream import DeltaStream, Holds, Refuses, SotwStream
 
-from tests.unit.xds_stream.builders import ack, delta, nack, sent, sotw, world
+from tests.unit.xds_stream.builders import ack, content, delta, nack, sent, sotw, world
 
 OLD = world(clusters=["a"], endpoints=["a"], listeners=["l"], scopes=["s"], routes=["r"])
 
@@ -138,17 +138,187 @@ def test_types_not_subscribed_to_hold_up_nobody() -> None:
     assert kinds(stream.receive(delta(LISTENER))) == ["listeners"]
 
 
-def test_what_was_refused_together_is_sent_together_again(client: Client) -> None:
-    """After a NACK of several nobody knows which were applied: all come again once one changed [our choice]."""
-    both = world(clusters=["a"], endpoints=["a", "b"], listeners=["l"], scopes=["s"], routes={"r": 2, "q": 1})
+def wanting(transport: str, *names: str) -> Client:
+    """Give a client that has accepted `OLD` and subscribed to routes that are not there yet."""
+    client = Client(transport)
     client.publish(OLD)
-    for response in client.want(ROUTES, "r", "q"):
-        client.ack(response)
-    pending = client.publish(both)
-    [routes] = [response for response in pending if response.type_url == ROUTES]
-    assert sent([routes]) == [("routes", ["q:1", "r:2"], [])]
-    assert client.nack(routes) == []
-    fixed = world(
-        clusters=["a"], endpoints=["a", "b"], listeners=["l"], scopes=["s"], routes={"r": 3, "q": 1}
+    for type_url, found in {CLUSTER: (), ENDPOINTS: ("a",), LISTENER: (), SCOPE: (), ROUTES: names}.items():
+        for response in client.want(type_url, *found):
+            client.ack(response)
+    return client
+
+
+def routes_of(**numbers: int) -> Snapshot:
+    """Give `OLD` with these routes, each needing cluster a."""
+    needs = dict.fromkeys(numbers, "a")
+    return world(clusters=["a"], endpoints=["a"], listeners=["l"], scopes=["s"], routes=numbers, needs=needs)
+
+
+@pytest.mark.parametrize("transport", ["delta", "sotw"])
+def test_what_was_refused_together_is_tried_apart(transport: str) -> None:
+    """A NACK does not name the bad resource: each is sent alone, and the bad one is known [our choice].
+
+    Only it is not sent again, and the others' updates go on.
+    """
+    client = wanting(transport, "q", "r", "z")
+    [together] = client.publish(routes_of(q=2, r=2, z=2))
+    pending, tried = client.nack(together), []
+    while pending:
+        [name] = [name for response in pending[:1] for name in sent([response])[0][1]]
+        tried.append(name)
+        bad = name == "r:2"
+        pending = [*pending[1:], *(client.nack(pending[0]) if bad else client.ack(pending[0]))]
+    assert tried == ["q:2", "r:2", "z:2"]
+    assert client.stream.standing(ROUTES, "r") == Refuses(
+        content("r", 2).version, "bad", content("r", 1).version
     )
-    assert sent(client.publish(fixed)) == [("routes", ["q:1", "r:3"], [])]
+    assert client.stream.standing(ROUTES, "q") == Holds(content("q", 2).version)
+    assert sent(client.publish(routes_of(q=3, r=2, z=2))) == [("routes", ["q:3"], [])]
+
+
+def test_many_are_tried_in_parts() -> None:
+    """Of a thousand, one bad one is found in three rounds of at most sixteen responses [our choice]."""
+    names = [f"r{number:03}" for number in range(1000)]
+    client = wanting("delta", *names)
+    [together] = client.publish(routes_of(**dict.fromkeys(names, 2)))
+    pending, responses = client.nack(together), 0
+    while pending:
+        response, *pending = pending
+        responses += 1
+        bad = "r500:2" in sent([response])[0][1]
+        pending += client.nack(response) if bad else client.ack(response)
+    assert responses == 16 + 16 + 4
+    assert client.stream.rejections == {ROUTES: "bad"}
+    assert len(client.stream.acked[ROUTES]) == 999
+
+
+def test_a_refusal_holds_no_other_removal_back(client: Client) -> None:
+    """What a refused route still uses stays; a cluster that it does not use goes [our choice]."""
+    two = world(clusters=["a", "b"], endpoints=["a", "b"], listeners=["l"], scopes=["s"], routes=["r"])
+    [clusters] = client.publish(two)
+    [endpoints] = client.want(ENDPOINTS, "a", "b")
+    client.ack(endpoints)
+    client.ack(clusters)
+    uses_a = world(
+        clusters=["a", "b"],
+        endpoints=["a", "b"],
+        listeners=["l"],
+        scopes=["s"],
+        routes={"r": 2},
+        needs={"r": "a"},
+    )
+    [routes] = client.publish(uses_a)
+    client.ack(routes)
+    moved = world(
+        clusters=["c"],
+        endpoints=["c"],
+        listeners=["l"],
+        scopes=["s"],
+        routes={"r": 3},
+        needs={"r": "c"},
+    )
+    [clusters] = client.publish(moved)
+    [endpoints] = client.want(ENDPOINTS, "a", "b", "c")
+    client.ack(endpoints)
+    [routes] = client.ack(clusters)
+    [last] = client.nack(routes)
+    assert sent([last]) == [
+        ("clusters", [] if client.delta else ["a:1", "c:1"], ["b"] if client.delta else [])
+    ]
+
+
+def test_routes_that_work_do_not_follow_to_a_refused_cluster(client: Client) -> None:
+    """A change of which the cluster is refused leaves the routes as they were, until it is mended [our choice]."""
+
+    def split(number: int) -> Snapshot:
+        return world(
+            clusters={"a": 1, "b": number},
+            endpoints=["a"],
+            listeners=["l"],
+            scopes=["s"],
+            routes={"r": 2},
+            needs={"r": "a b"},
+        )
+
+    [clusters] = client.publish(split(1))
+    assert client.nack(clusters) == [] or client.delta is False
+    assert client.stream.standing(ROUTES, "r") == Holds(content("r", 1).version)
+    [clusters] = client.publish(split(2))
+    assert kinds(client.ack(clusters)) == ["routes"]
+
+
+def replaced(snapshot: Snapshot, newer: Snapshot, type_url: str) -> Snapshot:
+    """Give a snapshot with one group of a newer one; the others are the same objects, as a publisher serves them."""
+    return assembled({**snapshot.groups, type_url: newer.groups[type_url]})
+
+
+def test_routes_follow_once_the_cluster_is_mended_though_they_did_not_change(client: Client) -> None:
+    """What was held back is sent when what it waited for is accepted [our choice]."""
+
+    def split(number: int) -> Snapshot:
+        clusters = {"a": 1, "b": number}
+        routes, needs = {"r": 2}, {"r": "a b"}
+        return world(
+            clusters=clusters, endpoints=["a"], listeners=["l"], scopes=["s"], routes=routes, needs=needs
+        )
+
+    first = split(1)
+    [clusters] = client.publish(first)
+    assert client.nack(clusters) == []
+    [clusters] = client.publish(replaced(first, split(2), CLUSTER))
+    assert kinds(client.ack(clusters)) == ["routes"]
+
+
+def test_a_cluster_goes_once_the_routes_that_kept_it_are_mended(client: Client) -> None:
+    """What was kept for a refused route is removed when that route is accepted [our choice]."""
+    using = world(
+        clusters=["a"], endpoints=["a"], listeners=["l"], scopes=["s"], routes={"r": 2}, needs={"r": "a"}
+    )
+    [routes] = client.publish(using)
+    client.ack(routes)
+
+    def moved(number: int) -> Snapshot:
+        routes, needs = {"r": number}, {"r": "b"}
+        return world(
+            clusters=["b"], endpoints=["b"], listeners=["l"], scopes=["s"], routes=routes, needs=needs
+        )
+
+    refused = moved(3)
+    [clusters] = client.publish(refused)
+    [endpoints] = client.want(ENDPOINTS, "a", "b")
+    client.ack(endpoints)
+    [routes] = client.ack(clusters)
+    assert client.nack(routes) == []
+    [routes] = client.publish(replaced(refused, moved(4), ROUTES))
+    [last] = client.ack(routes)
+    assert sent([last]) == [("clusters", [] if client.delta else ["b:1"], ["a"] if client.delta else [])]
+
+
+def test_a_changed_cluster_that_is_tried_again_gets_its_endpoints_again() -> None:
+    """It warms only now, for Envoy refused it before with another [Resource warming, note; our choice]."""
+    client = wanting("delta")
+    both = world(clusters={"a": 2, "b": 1}, endpoints=["a"], listeners=["l"], scopes=["s"], routes=["r"])
+    clusters, endpoints = client.publish(both)
+    assert sent([clusters, endpoints]) == [("clusters", ["a:2", "b:1"], []), ("endpoints", ["a:1"], [])]
+    client.ack(endpoints)
+    tried = sent(client.nack(clusters))
+    assert tried == [("clusters", ["a:2"], []), ("clusters", ["b:1"], []), ("endpoints", ["a:1"], [])]
+
+
+@pytest.mark.parametrize(("has", "removed"), [(1, ["b"]), (7, None)], ids=["our version", "an older one"])
+def test_what_a_returning_client_uses_is_known_by_version(has: int, removed: list[str] | None) -> None:
+    """Of a version that we still serve we know the clusters; of another nothing, so nothing goes [our choice]."""
+    before = world(clusters=["a", "b"], listeners=["l"], scopes=["s"], routes=["r"], needs={"r": "a"})
+    stream = DeltaStream()
+    stream.publish(before)
+    for type_url in (CLUSTER, LISTENER, SCOPE):
+        known = {name: resource.version for name, resource in before.of(type_url).items()}
+        assert stream.receive(delta(type_url, known=known)) == []
+    pending = stream.receive(delta(ROUTES, subscribe=["r"], known={"r": content("r", has).version}))
+    for response in pending:
+        stream.receive(nack(response))
+    after = world(clusters=["a"], listeners=["l"], scopes=["s"], routes={"r": 2}, needs={"r": "a"})
+    responses = stream.publish(after)
+    while responses and responses[0].type_url == ROUTES:
+        responses = stream.receive(nack(responses[0]))
+    assert sent(responses) == ([("clusters", [], removed)] if removed else [])

@@ -55,7 +55,7 @@ def test_ack_carries_nonce_and_version(stream: SotwStream) -> None:
     """An answer without an error says that the update was applied [ACK]."""
     [response] = stream.receive(sotw(CLUSTER))
     stream.receive(ack(response))
-    assert stream.answer == Accepted(CLUSTER)
+    assert stream.answer == Accepted(CLUSTER, frozenset({"a", "b"}))
     assert set(stream.acked[CLUSTER]) == {"a", "b"}
 
 
@@ -63,7 +63,7 @@ def test_nack_is_told_by_error_detail(stream: SotwStream) -> None:
     """A NACK is known by error_detail; the version may be old or none [NACK]."""
     [response] = stream.receive(sotw(CLUSTER))
     stream.receive(nack(response, error="no"))
-    assert stream.answer == Rejected(CLUSTER, "no")
+    assert stream.answer == Rejected(CLUSTER, frozenset({"a", "b"}), "no")
     assert stream.acked[CLUSTER] == {}
 
 
@@ -78,7 +78,7 @@ def test_an_older_version_is_no_nack(stream: SotwStream) -> None:
     """Without error_detail it is an ACK whatever its version says [NACK]."""
     [response] = stream.receive(sotw(ENDPOINTS, "a"))
     stream.receive(sotw(ENDPOINTS, "a", version="older", nonce=response.nonce))
-    assert stream.answer == Accepted(ENDPOINTS)
+    assert stream.answer == Accepted(ENDPOINTS, frozenset({"a"}))
 
 
 def test_after_a_nack_new_content_may_succeed(stream: SotwStream) -> None:

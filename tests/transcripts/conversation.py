@@ -1,6 +1,6 @@
 """Plays a transcript: what the control plane publishes and Envoy says, in; the same with our answers, out.
 
-publish: clusters a:1; routes r:1       a snapshot; `a:1` is a resource and a number for its content
+publish: clusters a:1; routes r:1>a     a snapshot; `a:1` is a resource and a number for its content, `>a` what it needs
 envoy: endpoints +a -b known c:1        an incremental request (`*` is a name like others)
 envoy: endpoints a b at a:1             a state-of-the-world request from a client that has a:1
 envoy: endpoints a b nonce #1           the same, about response 1 (else: about the last one it got)
@@ -123,10 +123,14 @@ class Conversation:
 
 def _world(text: str) -> Snapshot:
     groups: dict[str, dict[str, int]] = {}
+    needs: dict[str, str] = {}
     for group in filter(None, (part.strip() for part in text.split(";"))):
-        kind, *named = group.split()
-        groups[kind] = {name: int(number) for name, number in (item.rsplit(":", 1) for item in named)}
-    return world(**groups)
+        kind, *items = group.split()
+        found = [re.fullmatch(r"(\S+):(\d+)(?:>(\S+))?", item) for item in items]
+        named = [match.groups() for match in found if match]
+        groups[kind] = {name: int(number) for name, number, _ in named}
+        needs |= {name: clusters.replace(",", " ") for name, _, clusters in named if clusters}
+    return world(**groups, needs=needs)
 
 
 def _content(name: str, number: str) -> Any:

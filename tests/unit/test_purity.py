@@ -32,6 +32,9 @@ PURE = [
     "igw_xds.names",
     "igw_xds.snapshot",
     "igw_xds.stream",
+    "igw_xds.world",
+    "igw_xds.observation",
+    "igw_xds.subjects",
     "igw_xds.resources",
 ]
 IMPORT = """

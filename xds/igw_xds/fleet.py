@@ -1,10 +1,13 @@
-"""The connected proxies, for status and readiness: a value per stream in, one JSON-able mapping out."""
+"""The connected proxies, for status and for what is said of objects: a value per stream in, out in one mapping."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
+from igw_xds.observation import Client
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE
+from igw_xds.stream import Lacks, Standing
 
 SHORT_NAMES: Mapping[str, str] = {
     CLUSTER: "cds",
@@ -14,6 +17,32 @@ SHORT_NAMES: Mapping[str, str] = {
     ROUTES: "rds",
 }
 """How operators call the types; metric labels and status use these."""
+
+
+MAX_NAMES = 10
+"""Names of refused resources that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The last response that a proxy accepted; `at` in Unix seconds."""
+
+    type_url: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """The last response that a proxy refused, what it was about, and Envoy's own text."""
+
+    type_url: str
+    names: tuple[str, ...]
+    text: str
+    at: float
+
+
+def _nothing(_type_url: str, _name: str) -> Standing:
+    return Lacks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +57,10 @@ class Proxy:
     synced: bool = False
     rejections: Mapping[str, str] = field(default_factory=dict)
     """Envoy's error text by type URL."""
+    last_ack: Ack | None = None
+    last_nack: Nack | None = None
+    standing: Callable[[str, str], Standing] = field(default=_nothing, repr=False, compare=False)
+    """What it makes of a resource now, by type URL and name."""
 
 
 class Fleet:
@@ -54,6 +87,13 @@ class Fleet:
             )
         )
 
+    def clients(self) -> Sequence[Client]:
+        """Give each connected Envoy once, by id: of two streams of one, as at a reconnect, the newer."""
+        newest = {
+            proxy.id or f"stream {stream}": proxy.standing for stream, proxy in sorted(self._proxies.items())
+        }
+        return [Client(name, newest[name]) for name in sorted(newest)]
+
     def __len__(self) -> int:
         """Count the connected proxies."""
         return len(self._proxies)
@@ -78,4 +118,24 @@ def _described(proxy: Proxy) -> dict[str, Any]:
         "transport": proxy.transport,
         "synced": proxy.synced,
         "rejections": {SHORT_NAMES.get(t, t): text for t, text in proxy.rejections.items()},
+        "lastAck": _ack(proxy.last_ack) if proxy.last_ack else None,
+        "lastNack": _nack(proxy.last_nack) if proxy.last_nack else None,
     }
+
+
+def _ack(ack: Ack) -> dict[str, Any]:
+    return {"type": SHORT_NAMES.get(ack.type_url, ack.type_url), "at": _moment(ack.at)}
+
+
+def _nack(nack: Nack) -> dict[str, Any]:
+    return {
+        "type": SHORT_NAMES.get(nack.type_url, nack.type_url),
+        "names": list(nack.names[:MAX_NAMES]),
+        "text": nack.text,
+        "at": _moment(nack.at),
+    }
+
+
+def _moment(seconds: float) -> str:
+    """Give Unix seconds as RFC 3339."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

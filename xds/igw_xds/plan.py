@@ -5,14 +5,19 @@ The plan says what is to be served in the problem's words; nothing of Envoy is i
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import assert_never
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, assert_never
 
 from igw_model.definitions import gateway_host
 from igw_model.deployment import Backend, Deployment
 from igw_model.gateway import CoreWeaveAuth, Gateway, Routing, WeightsAndBiasesAuth
 from igw_model.policy import Policy, Provider
+from igw_model.record import Replica
 from igw_model.text import normal_host
+
+from igw_xds.settings import HostPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,19 @@ class PlannedGateway:
 
 
 @dataclass(frozen=True, slots=True)
+class Registered:
+    """Replicas that registered themselves, sorted; none yet is a state like others."""
+
+    replicas: tuple[HostPort, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedDeployment:
-    """Where a deployment's replicas are; None while nothing says so."""
+    """Where a deployment's replicas are."""
 
     id: str
     name: str
-    backend: Backend | None
+    backend: Backend | Registered
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +73,74 @@ class Plan:
     deployments: tuple[PlannedDeployment, ...] = ()
 
 
-def plan(
-    gateways: Iterable[Gateway], deployments: Sequence[Deployment], *, domain: str, zone: str | None = None
+NO_REPLICAS: Mapping[str, Sequence[Replica]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """What was planned last and of what, by id: equal definitions are not planned again. `plan` keeps it."""
+
+    gateways: dict[str, tuple[Gateway, tuple[Deployment, ...], PlannedGateway]] = field(default_factory=dict)
+    deployments: dict[str, tuple[Deployment, Sequence[Replica], PlannedDeployment]] = field(
+        default_factory=dict
+    )
+
+
+def plan(  # noqa: PLR0913 - what is defined, and where it is served
+    gateways: Iterable[Gateway],
+    deployments: Iterable[Deployment],
+    *,
+    domain: str,
+    zone: str | None = None,
+    replicas: Mapping[str, Sequence[Replica]] = NO_REPLICAS,
+    memo: Memo | None = None,
 ) -> Plan:
-    """Plan the gateways of a zone (of every zone, without one) and the deployments attached to them."""
+    """Plan the gateways of a zone (of every zone, without one) and the deployments attached to them.
+
+    `replicas` are those that registered themselves, by deployment. A memo is for one domain.
+    """
+    memo = memo or Memo()
     served = sorted((g for g in gateways if serves(g, zone)), key=lambda g: g.id)
     attached: dict[str, list[Deployment]] = {gateway.id: [] for gateway in served}
+    wanted: dict[str, Deployment] = {}
     for deployment in deployments:
         for gateway_id in deployment.gateway_ids:
             if gateway_id in attached:
                 attached[gateway_id].append(deployment)
-    wanted = {d.id: PlannedDeployment(d.id, d.name, d.backend) for ds in attached.values() for d in ds}
+                wanted[deployment.id] = deployment
+    _keep_only(attached.keys(), memo.gateways)
+    _keep_only(wanted.keys(), memo.deployments)
     return Plan(
-        tuple(_planned(gateway, attached[gateway.id], domain) for gateway in served),
-        tuple(wanted[key] for key in sorted(wanted)),
+        tuple([_gateway(gateway, tuple(attached[gateway.id]), domain, memo) for gateway in served]),
+        tuple([_deployment(wanted[key], replicas.get(key, ()), memo) for key in sorted(wanted)]),
     )
+
+
+def _keep_only(keys: AbstractSet[str], memo: dict[str, Any]) -> None:
+    for key in memo.keys() - keys:
+        del memo[key]
+
+
+def _gateway(
+    gateway: Gateway, deployments: tuple[Deployment, ...], domain: str, memo: Memo
+) -> PlannedGateway:
+    last = memo.gateways.get(gateway.id)
+    if last is not None and (last[0] is gateway or last[0] == gateway) and last[1] == deployments:
+        return last[2]
+    planned = _planned(gateway, deployments, domain)
+    memo.gateways[gateway.id] = (gateway, deployments, planned)
+    return planned
+
+
+def _deployment(deployment: Deployment, replicas: Sequence[Replica], memo: Memo) -> PlannedDeployment:
+    last = memo.deployments.get(deployment.id)
+    if last is not None and (last[0] is deployment or last[0] == deployment) and last[1] == replicas:
+        return last[2]
+    addresses = sorted({(replica.address, replica.port) for replica in replicas})
+    registered = Registered(tuple(HostPort(*address) for address in addresses))
+    planned = PlannedDeployment(deployment.id, deployment.name, deployment.backend or registered)
+    memo.deployments[deployment.id] = (deployment, replicas, planned)
+    return planned
 
 
 def serves(gateway: Gateway, zone: str | None) -> bool:

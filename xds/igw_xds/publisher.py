@@ -6,10 +6,11 @@ its route before the change and still wait for ext_authz. Only `Publisher` knows
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from igw_xds.snapshot import CLUSTER, ENDPOINTS, Resource, Snapshot, snapshot
+from igw_xds.snapshot import CLUSTER, EMPTY, ENDPOINTS, Group, Resource, Snapshot, assembled, group
 
 LINGERING_TYPES = (CLUSTER, ENDPOINTS)
 
@@ -21,6 +22,8 @@ class Served:
     snapshot: Snapshot
     leaving: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """(type URL, name) → deadline."""
+    newest: Snapshot | None = field(default=None, repr=False, compare=False)
+    """The snapshot without what lingers."""
 
     @property
     def next_deadline(self) -> float | None:
@@ -34,41 +37,41 @@ def lingering(previous: Served | None, new: Snapshot, now: float, grace_seconds:
     A deadline, once set, stays: later snapshots without the resource do not move it.
     """
     if previous is None:
-        return Served(new)
+        return Served(new, newest=new)
     leaving = {
         (type_url, name): deadline
         for type_url in LINGERING_TYPES
-        for name in previous.snapshot.of(type_url).keys() - new.of(type_url).keys()
+        for name in _vanished(previous.snapshot.of(type_url), new.of(type_url))
         if (deadline := previous.leaving.get((type_url, name), now + grace_seconds)) > now
     }
-    kept: dict[str, list[Resource]] = {
-        type_url: list(group.values()) for type_url, group in new.resources.items()
-    }
-    for type_url, name in leaving:
-        kept.setdefault(type_url, []).append(previous.snapshot.of(type_url)[name])
-    served = snapshot(kept) if leaving else new
-    return Served(_sharing(previous.snapshot, served), leaving)
+    groups = {type_url: _composed(type_url, previous, new, leaving) for type_url in new.groups}
+    return Served(assembled(groups), leaving, new)
 
 
-def _sharing(previous: Snapshot, new: Snapshot) -> Snapshot:
-    """Make the new snapshot of the previous one's objects where equal: streams then compare by identity."""
-    return Snapshot(
-        new.version,
-        MappingProxyType(
-            {
-                type_url: _shared_group(previous.of(type_url), group)
-                for type_url, group in new.resources.items()
-            }
-        ),
-    )
+def _vanished(previous: Mapping[str, Resource], new: Mapping[str, Resource]) -> AbstractSet[str]:
+    return frozenset() if previous is new else previous.keys() - new.keys()
 
 
-def _shared_group(previous: Mapping[str, Resource], new: Mapping[str, Resource]) -> Mapping[str, Resource]:
-    if previous == new:
+def _composed(
+    type_url: str, previous: Served, new: Snapshot, leaving: Mapping[tuple[str, str], float]
+) -> Group:
+    """Give the group of a type with what lingers, of the previous one's objects: streams compare by identity."""
+    last = previous.snapshot.groups.get(type_url, EMPTY)
+    kept = {name for leaving_type, name in leaving if leaving_type == type_url}
+    if not kept:
+        return _shared(last, new.groups[type_url])
+    before = {name for leaving_type, name in previous.leaving if leaving_type == type_url}
+    if previous.newest is not None and previous.newest.of(type_url) is new.of(type_url) and kept == before:
+        return last
+    return _shared(last, group([*new.of(type_url).values(), *(last.resources[name] for name in kept)]))
+
+
+def _shared(previous: Group, new: Group) -> Group:
+    if previous.version == new.version:
         return previous
-    return MappingProxyType(
-        {name: old if (old := previous.get(name)) == resource else resource for name, resource in new.items()}
-    )
+    old = previous.resources.get
+    shared = {name: o if (o := old(name)) == r else r for name, r in new.resources.items()}
+    return Group(new.version, MappingProxyType(shared))
 
 
 class Publisher:

@@ -17,7 +17,8 @@ import structlog
 from envoy.service.discovery.v3 import ads_pb2_grpc
 from igw_ops.listening import add_grpc_port
 
-from igw_xds.fleet import SHORT_NAMES, Fleet, Proxy
+from igw_xds.fleet import MAX_NAMES, SHORT_NAMES, Ack, Fleet, Nack, Proxy
+from igw_xds.news import News
 from igw_xds.publisher import Publisher
 from igw_xds.stream import Accepted, DeltaStream, Rejected, SotwStream
 
@@ -63,8 +64,13 @@ class Connection:
     stream: DeltaStream | SotwStream
     context: Any
     fleet: Fleet
+    news: News
     metrics: Metrics
     connected_at: float
+    last_ack: Ack | None = None
+    last_nack: Nack | None = None
+    settled: bool = False
+    """Whether it has once had all that it was to have, or refused some of it."""
 
     async def run(self, requests: AsyncIterator[Any], publisher: Publisher) -> None:
         """Serve until the client ends the stream or the call is cancelled."""
@@ -85,6 +91,7 @@ class Connection:
         finally:
             self.metrics.proxies.dec()
             self.fleet.drop(self.number)
+            self.news.moved()
             follower.cancel()
 
     async def _hear(self, request: Any) -> None:
@@ -93,11 +100,19 @@ class Connection:
         if first:
             log.info("xds stream opened", **self._who())
         match self.stream.answer:
-            case Accepted(type_url):
+            case Accepted(type_url, names):
                 self.metrics.acks.labels(SHORT_NAMES[type_url]).inc()
-            case Rejected(type_url, text):
+                self.last_ack = Ack(type_url, time.time())
+                self.news.answered(type_url, names)
+            case Rejected(type_url, names, text):
                 self.metrics.nacks.labels(SHORT_NAMES[type_url]).inc()
-                log.warning("xds update refused", type=SHORT_NAMES[type_url], error=text, **self._who())
+                self.last_nack = Nack(type_url, tuple(sorted(names)), text, time.time())
+                self.news.answered(type_url, names)
+                shown = self.last_nack.names[:MAX_NAMES]
+                kind, count = SHORT_NAMES[type_url], len(names)
+                log.warning(
+                    "xds update refused", type=kind, names=shown, count=count, error=text, **self._who()
+                )
             case None:
                 pass
         await self._write(responses)
@@ -128,8 +143,14 @@ class Connection:
             transport=self.transport,
             synced=self.stream.synced,
             rejections=self.stream.rejections,
+            last_ack=self.last_ack,
+            last_nack=self.last_nack,
+            standing=self.stream.standing,
         )
         self.fleet.put(self.number, proxy)
+        if not self.settled and (proxy.synced or proxy.rejections):
+            self.settled = True
+            self.news.moved()
 
     def _who(self) -> dict[str, Any]:
         node = self.stream.node
@@ -149,8 +170,8 @@ class Connection:
 class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc] # generated, untyped
     """The two methods of the service, one per transport."""
 
-    def __init__(self, publisher: Publisher, fleet: Fleet, metrics: Metrics) -> None:
-        self._publisher, self._fleet, self._metrics = publisher, fleet, metrics
+    def __init__(self, publisher: Publisher, fleet: Fleet, news: News, metrics: Metrics) -> None:
+        self._publisher, self._fleet, self._news, self._metrics = publisher, fleet, news, metrics
         self._numbers = itertools.count(1)
 
     async def StreamAggregatedResources(self, requests: AsyncIterator[Any], context: Any) -> None:  # noqa: N802 - gRPC
@@ -165,7 +186,9 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self, transport: Literal["delta", "sotw"], stream: DeltaStream | SotwStream, context: Any
     ) -> Connection:
         number = next(self._numbers)
-        return Connection(number, transport, stream, context, self._fleet, self._metrics, time.time())
+        return Connection(
+            number, transport, stream, context, self._fleet, self._news, self._metrics, time.time()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +203,10 @@ class Server:
         await self.grpc_server.stop(grace)
 
 
-async def serve(
+async def serve(  # noqa: PLR0913, PLR0917 - who is served what, who hears of it, and where
     publisher: Publisher,
     fleet: Fleet,
+    news: News,
     host: str,
     port: int,
     registry: prometheus_client.CollectorRegistry = prometheus_client.REGISTRY,
@@ -190,7 +214,7 @@ async def serve(
     """Listen and serve. Raises CannotListenError."""
     server = grpc.aio.server(options=OPTIONS)
     ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(
-        Discovery(publisher, fleet, Metrics(registry)), server
+        Discovery(publisher, fleet, news, Metrics(registry)), server
     )
     bound = add_grpc_port(server, "xds, gRPC", host, port)
     await server.start()

@@ -1,27 +1,42 @@
-"""The control plane as a process: definitions in as they change, Envoys served over ADS, status for people.
+"""The control plane as a process: the store in as it changes, Envoys served over ADS, what they said written back.
 
-A broken edit changes nothing that is served; it is logged and shown in `/status` until it is mended.
+Definition files are one more writer of the store. A broken edit of them changes nothing that is served; it is
+logged and shown in `/status` until it is mended.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import gc
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
+import prometheus_client
 import structlog
 from igw_model.definitions import unused
 from igw_ops.listening import listening_socket
 from igw_ops.server import operations_app, serving
+from igw_store.expiry import expire
 from igw_store.files import DefinitionError, Loaded
+from igw_store.files_sync import sync
+from igw_store.store import Change, Store, UnavailableError
 
+from igw_xds import plan as planning
 from igw_xds.fleet import Fleet
-from igw_xds.plan import plan
+from igw_xds.news import News
 from igw_xds.publisher import Publisher
-from igw_xds.resources.everything import snapshot_of
+from igw_xds.reporter import Reporter
+from igw_xds.resources import everything
 from igw_xds.server import serve as serve_discovery
 from igw_xds.settings import DataPlane, HostPort
+from igw_xds.snapshot import Snapshot
+from igw_xds.subjects import Subjects
+from igw_xds.world import World, after
 
 log = structlog.get_logger(__name__)
+
+EXPIRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +50,35 @@ class ControlPlane:
     data_plane: DataPlane
 
 
+@dataclass(slots=True)
+class _Making:
+    """The way from a change of the store to a snapshot, and what is remembered on it."""
+
+    settings: ControlPlane
+    world: World = field(default_factory=World)
+    plans: planning.Memo = field(default_factory=planning.Memo)
+    resources: everything.Memo = field(default_factory=everything.Memo)
+
+    def snapshot(self, change: Change) -> Snapshot:
+        """Take a change and give what is to be served."""
+        self.world = after(self.world, change)
+        planned = planning.plan(
+            self.world.served_gateways,
+            self.world.served_deployments,
+            domain=self.settings.domain,
+            zone=self.settings.zone,
+            replicas=self.world.replicas,
+            memo=self.plans,
+        )
+        return everything.snapshot_of(planned, self.settings.data_plane, self.resources)
+
+
 class _State:
-    """What the last read of the definitions gave, for status."""
+    """What status and readiness are made of."""
 
     def __init__(self, publisher: Publisher, fleet: Fleet) -> None:
         self.errors: tuple[DefinitionError, ...] = ()
+        self.files_read = asyncio.Event()
         self._publisher = publisher
         self._fleet = fleet
 
@@ -52,44 +91,119 @@ class _State:
         return {**fleet, "definition_errors": [str(error) for error in self.errors]}
 
 
-async def serve(settings: ControlPlane, states: AsyncIterator[Loaded], stop: asyncio.Event) -> None:
-    """Serve until `stop` is set. Raises CannotListenError."""
-    publisher, fleet = Publisher(), Fleet()
-    state = _State(publisher, fleet)
+async def serve(
+    settings: ControlPlane,
+    store: Store,
+    stop: asyncio.Event,
+    file_states: AsyncIterator[Loaded] | None = None,
+    registry: prometheus_client.CollectorRegistry = prometheus_client.REGISTRY,
+) -> None:
+    """Serve what a store holds until `stop` is set; the store stays open.
+
+    Raises CannotListenError, and an exception group when a part of it fails.
+    """
+    publisher, fleet, news = Publisher(), Fleet(), News()
+    state, making = _State(publisher, fleet), _Making(settings)
+    reporter = Reporter(store, fleet, news, Subjects(settings.domain, settings.zone))
     listening = listening_socket("xds, operations", settings.ops.host, settings.ops.port)
-    discovery = await serve_discovery(publisher, fleet, settings.grpc.host, settings.grpc.port)
+    discovery = await serve_discovery(
+        publisher, fleet, news, settings.grpc.host, settings.grpc.port, registry
+    )
+    parts = [
+        _follow_files(file_states, store, state),
+        _follow(store, making, publisher, reporter, state),
+        _expire(store),
+        reporter.run(),
+        reporter.health.run(),
+    ]
     try:
-        async with (
-            serving(operations_app(state.ready, state.status), listening),
-            asyncio.TaskGroup() as tasks,
-        ):
-            following = tasks.create_task(_follow(states, settings, publisher, state))
-            await stop.wait()
-            following.cancel()
+        async with serving(operations_app(state.ready, state.status), listening):
+            await _run_until(stop, parts)
     finally:
         publisher.close()
         await discovery.stop()
 
 
+async def _run_until(stop: asyncio.Event, parts: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run parts side by side until told to stop; one that fails ends all."""
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(part) for part in parts]
+        await stop.wait()
+        for task in running:
+            task.cancel()
+
+
+async def _follow_files(files: AsyncIterator[Loaded] | None, store: Store, state: _State) -> None:
+    if files is None:
+        state.files_read.set()
+        return
+    async for loaded in files:
+        state.errors = tuple(await store.write(sync(loaded, datetime.now(UTC))))
+        state.files_read.set()
+        for error in state.errors:
+            log.error("definition refused; what was served goes on being served", error=str(error))
+        if not state.errors:
+            for warning in unused(loaded.definitions):
+                log.warning(warning)
+
+
 async def _follow(
-    states: AsyncIterator[Loaded], settings: ControlPlane, publisher: Publisher, state: _State
+    store: Store, making: _Making, publisher: Publisher, reporter: Reporter, state: _State
 ) -> None:
-    async for loaded in states:
-        state.errors = loaded.errors
-        if loaded.errors:
-            for error in loaded.errors:
-                log.error("definition refused; what was served goes on being served", error=str(error))
-            continue
-        definitions = loaded.definitions
-        for warning in unused(definitions):
-            log.warning(warning)
-        planned = plan(
-            definitions.gateways, definitions.deployments, domain=settings.domain, zone=settings.zone
-        )
-        publisher.publish(snapshot_of(planned, settings.data_plane))
+    """Publish what the store holds, the files in it first: Envoys must not lose what is about to come back."""
+    await state.files_read.wait()
+    async for change in store.watch():
+        if state.errors and publisher.current is None and not change.records:
+            continue  # the files are broken and nothing else is known: Envoys keep what they have
+        began = time.monotonic()
+        snapshot = await _whole(making, change) if change.whole else making.snapshot(change)
+        publisher.publish(snapshot)
+        reporter.publish(change, making.world, snapshot)
+        _warn_of_unreadable(change, making.world)
+        spent = time.monotonic() - began
         log.info(
             "definitions published",
-            gateways=len(planned.gateways),
-            deployments=len(planned.deployments),
-            snapshot=publisher.newest.version if publisher.newest else None,
+            gateways=len(making.world.gateways),
+            deployments=len(making.world.deployments),
+            snapshot=snapshot.version,
+            milliseconds=round(spent * 1000),
         )
+        # A flood of writes is coalesced meanwhile, and leaves the others half of the time.
+        await asyncio.sleep(spent)
+    raise RuntimeError("the store ended its watch")
+
+
+def _warn_of_unreadable(change: Change, world: World) -> None:
+    for kind, object_id in change.records.keys() & world.unreadable.keys():
+        errors = [str(error) for error in world.unreadable[kind, object_id].errors]
+        log.error("record left out: it breaks our rules", kind=kind, id=object_id, errors=errors)
+
+
+async def _whole(making: _Making, change: Change) -> Snapshot:
+    """Make a snapshot of all there is: seconds, in which the loop answers health checks and Envoys.
+
+    Nothing of it is garbage, so looking for that would triple the time; and it lives long, so nobody is to look
+    through it again.
+    """
+    gc.disable()
+    try:
+        return await asyncio.to_thread(making.snapshot, change)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+async def _expire(store: Store) -> None:
+    """Let replicas go that were not heard of in time."""
+    while True:
+        await asyncio.sleep(EXPIRY_SECONDS)
+        try:
+            await _expire_now(store, datetime.now(UTC))
+        except UnavailableError as error:
+            log.error("expired replicas cannot be removed now", error=str(error))  # noqa: TRY400 - it says it all
+
+
+async def _expire_now(store: Store, now: datetime) -> None:
+    if await store.read(lambda view: bool(view.expired(now))):
+        for replica in await store.write(expire(now)):
+            log.info("replica expired", deployment=replica.deployment_id, replica=replica.name)

@@ -1,12 +1,40 @@
 """Definitions become a plan: what a zone serves, in the problem's words."""
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 from igw_model.deployment import Deployment
 from igw_model.gateway import Gateway, PathBasedRouting
 from igw_model.policy import Policy, Provider
-from igw_xds.plan import Plan, PlannedDeployment, PlannedGateway, PlannedModel, Share, plan, serves
+from igw_model.record import Replica
+from igw_xds.plan import (
+    Memo,
+    Plan,
+    PlannedDeployment,
+    PlannedGateway,
+    PlannedModel,
+    Registered,
+    Share,
+    plan,
+    serves,
+)
+from igw_xds.settings import HostPort
 
 from tests.builders import DOMAIN, deployment, deployment_id, gateway, gateway_id, planned
+
+UNPLACED: dict[str, Any] = {
+    "model": {"name": "demo/small", "bucket": "b", "path": "p"},
+    "runtime": {"engine": "vllm"},
+    "resources": {"instanceType": "gd", "gpuCount": 1},
+    "autoscaling": {"min": 1, "max": 1},
+    "staticBackend": None,
+}
+
+
+def replica(deployment: str, name: str, address: str) -> Replica:
+    """Give a replica that registered itself."""
+    return Replica(deployment, name, address, 8000, datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def test_a_whole_plan() -> None:
@@ -39,8 +67,8 @@ def test_a_whole_plan() -> None:
             ),
         ),
         deployments=(
-            PlannedDeployment(deployment_id(1), "small", small.backend),
-            PlannedDeployment(deployment_id(2), "large", large.backend),
+            PlannedDeployment(deployment_id(1), "small", small.backend or Registered()),
+            PlannedDeployment(deployment_id(2), "large", large.backend or Registered()),
         ),
     )
 
@@ -121,3 +149,33 @@ def test_wandb_vouches_for_its_gateways_and_its_key_is_nowhere() -> None:
 def test_a_deployment_of_no_served_gateway_is_not_planned() -> None:
     """Only what a gateway leads to is served; definitions without their gateway are not an error here."""
     assert plan([], [deployment()], domain=DOMAIN) == Plan()
+
+
+def test_replicas_that_registered_are_a_backend() -> None:
+    """A deployment without a backend is where its replicas say, each address once; one with a backend is not."""
+    unplaced = deployment(1, **UNPLACED)
+    replicas = {
+        key: (replica(key, "b", "10.0.0.2"), replica(key, "a", "10.0.0.1"), replica(key, "c", "10.0.0.2"))
+        for key in (deployment_id(1), deployment_id(2))
+    }
+    made = plan([gateway()], [unplaced, deployment(2)], domain=DOMAIN, replicas=replicas)
+    registered = Registered((HostPort("10.0.0.1", 8000), HostPort("10.0.0.2", 8000)))
+    assert [d.backend for d in made.deployments] == [registered, deployment(2).backend]
+    assert [d.backend for d in planned(gateway(), unplaced).deployments] == [Registered()]
+
+
+def test_a_memo_changes_nothing_but_the_work() -> None:
+    """With a memo the plan is the same, and what did not change is the same object."""
+    memo, definitions = Memo(), [deployment(1, on=[1]), deployment(2, on=[2])]
+    before = plan([gateway(1), gateway(2)], definitions, domain=DOMAIN, memo=memo)
+    changed = [deployment(1, on=[1], disabled=True), definitions[1]]
+    after = plan([gateway(1), gateway(2)], changed, domain=DOMAIN, memo=memo)
+    assert after == plan([gateway(1), gateway(2)], changed, domain=DOMAIN)
+    assert (after.gateways[0] == before.gateways[0], after.gateways[1] is before.gateways[1]) == (False, True)
+    there = {deployment_id(1): (replica(deployment_id(1), "a", "10.0.0.1"),)}
+    unplaced, registered = [deployment(1, **UNPLACED)], Registered((HostPort("10.0.0.1", 8000),))
+    for replicas, expected in (({}, Registered()), (there, registered), ({}, Registered())):
+        made = plan([gateway(1)], unplaced, domain=DOMAIN, replicas=replicas, memo=memo)
+        assert made.deployments[0].backend == expected
+    assert plan([gateway(1)], [], domain=DOMAIN, memo=memo) == planned(gateway(1))
+    assert (set(memo.gateways), memo.deployments) == ({gateway_id(1)}, {})

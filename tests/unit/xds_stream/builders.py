@@ -23,27 +23,35 @@ from igw_xds.snapshot import (
 NODE = Node(id="envoy-1")
 
 
-def content(name: str, number: int = 1) -> Resource:
+Numbered = Mapping[str, int] | Iterable[str]
+
+
+def content(name: str, number: int = 1, needs: Iterable[str] = ()) -> Resource:
     """Give a resource whose content differs by name and number; the stream never looks inside."""
-    return resource(name, Cluster(name=name, alt_stat_name=str(number)))
+    return resource(name, Cluster(name=name, alt_stat_name=str(number)), needs)
 
 
-def world(
+def world(  # noqa: PLR0913 - one for each type
     *,
-    clusters: Mapping[str, int] | Iterable[str] = (),
-    endpoints: Mapping[str, int] | Iterable[str] = (),
-    listeners: Mapping[str, int] | Iterable[str] = (),
-    scopes: Mapping[str, int] | Iterable[str] = (),
-    routes: Mapping[str, int] | Iterable[str] = (),
+    clusters: Numbered = (),
+    endpoints: Numbered = (),
+    listeners: Numbered = (),
+    scopes: Numbered = (),
+    routes: Numbered = (),
+    needs: Any = None,
 ) -> Snapshot:
-    """Give a snapshot of names, each with a number for its content (1 when only named)."""
-    groups = (clusters, endpoints, listeners, scopes, routes)
-    return snapshot({t: _resources(group) for t, group in zip(TYPES, groups, strict=True)})
+    """Give a snapshot of names, each with a number for its content (1 when only named).
+
+    `needs` maps routes and clusters to the clusters that they need, between spaces.
+    """
+    named = {name: clusters.split() for name, clusters in (needs or {}).items()}
+    by_type = zip(TYPES, (clusters, endpoints, listeners, scopes, routes), strict=True)
+    return snapshot({t: _resources(group, named if t in {CLUSTER, ROUTES} else {}) for t, group in by_type})
 
 
-def _resources(group: Mapping[str, int] | Iterable[str]) -> list[Resource]:
+def _resources(group: Numbered, needs: Mapping[str, list[str]]) -> list[Resource]:
     numbered = group if isinstance(group, Mapping) else dict.fromkeys(group, 1)
-    return [content(name, number) for name, number in numbered.items()]
+    return [content(name, number, needs.get(name, ())) for name, number in numbered.items()]
 
 
 def delta(  # noqa: PLR0913 - the fields of the message

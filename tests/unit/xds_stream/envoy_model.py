@@ -162,10 +162,10 @@ class ModelEnvoy:
                 self.last.pop((type_url, name), None)
 
     def _forgive(self, response: Any) -> None:
-        """After a NACK of several, all of them may come again once one of them changed."""
+        """After a NACK of several, each of them may come again in a smaller part."""
         self.refused |= {(response.type_url, name) for name, _ in _versions(response)}
         self._forget_refused()
-        if len(response.resources) > 1:
+        if len(response.resources) + bool(getattr(response, "removed_resources", ())) > 1:
             self.excused |= {(response.type_url, name) for name, _ in _versions(response)}
 
 

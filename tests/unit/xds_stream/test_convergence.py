@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot
+from igw_xds.stream import Holds, Refuses
 
-from tests.unit.xds_stream.builders import world
+from tests.unit.xds_stream.builders import content, sent, world
 from tests.unit.xds_stream.envoy_model import ModelEnvoy
 
 GATEWAYS = st.dictionaries(st.sampled_from("abcd"), st.tuples(*[st.integers(1, 3)] * 4), max_size=4)
@@ -75,8 +76,54 @@ def test_an_envoy_that_accepts_gets_the_newest_state(transport: str, events: lis
 def test_the_same_content_is_not_sent_twice(transport: str, events: list[tuple[str, Any]]) -> None:
     """No resource is sent again with the content it was sent with last, whether accepted or refused.
 
-    Except: the client asks for it anew, its cluster changed (endpoints), or it was refused together with
-    others of which one changed, or it was refused and gone in between.
+    Except: the client asks for it anew, its cluster changed (endpoints), it was refused together with others,
+    or it was refused and gone in between.
     """
     envoy, _ = play(transport, [event for event in events if event[0] != "reconnect" or transport == "delta"])
+    assert envoy.repeats == []
+
+
+BAD = 3
+"""The number of content that an Envoy of the next test always refuses."""
+
+
+def is_bad(response: Any) -> bool:
+    """Say whether a response holds content that is always refused."""
+    return any(named.endswith(f":{BAD}") for _, names, _ in sent([response]) for named in names)
+
+
+def settle(envoy: ModelEnvoy) -> None:
+    """Let it answer until there is nothing to answer."""
+    for _ in range(300):
+        if not envoy.inbox:
+            envoy.time_out()
+        if not envoy.inbox:
+            return
+        envoy.answer(refuse=is_bad(envoy.inbox[0]))
+    raise AssertionError("it never ends")
+
+
+@given(history=st.lists(GATEWAYS, min_size=1, max_size=5))
+@settings(max_examples=150, deadline=None)
+def test_a_refusal_is_contained(history: list[dict[str, tuple[int, int, int, int]]]) -> None:
+    """Whatever else is refused: what an Envoy would accept it has, and just the bad ones stand refused.
+
+    (Incremental transport; types that travel whole are refused whole.)
+    """
+    envoy = ModelEnvoy("delta")
+    for gateways in history:
+        envoy.publish(snapshot_of(gateways))
+        settle(envoy)
+    newest, numbers = history[-1], (CLUSTER, ENDPOINTS, SCOPE, ROUTES)
+    for kind, type_url in enumerate(numbers):
+        asked = newest.keys() if type_url in {CLUSTER, SCOPE} else newest.keys() & envoy.named(type_url)
+        for name in asked:
+            version = content(name, newest[name][kind]).version
+            match envoy.stream.standing(type_url, name):
+                case Refuses(refused, text):
+                    assert (newest[name][kind], refused, text) == (BAD, version, "bad")
+                case standing:
+                    assert (newest[name][kind] != BAD, standing) == (True, Holds(version))
+        if type_url in {CLUSTER, SCOPE}:
+            assert envoy.has[type_url].keys() <= newest.keys()
     assert envoy.repeats == []

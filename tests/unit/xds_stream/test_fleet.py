@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from igw_xds.fleet import Fleet, Proxy
-from igw_xds.snapshot import ROUTES
+from igw_xds.fleet import Ack, Fleet, Nack, Proxy
+from igw_xds.snapshot import CLUSTER, ROUTES
+from igw_xds.stream import Holds, Standing
 
 
 def proxy(name: str = "envoy-1", **changes: Any) -> Proxy:
@@ -21,7 +22,12 @@ def proxy(name: str = "envoy-1", **changes: Any) -> Proxy:
 def test_status_names_types_as_operators_do() -> None:
     """Status is JSON-able, with Envoy's own text by short type name."""
     fleet = Fleet()
-    fleet.put(1, proxy(synced=False, rejections={ROUTES: "no such filter"}))
+    refused: dict[str, Any] = {
+        "last_ack": Ack(CLUSTER, 6.0),
+        "last_nack": Nack(ROUTES, ("gateway/1",), "no such filter", 7.5),
+        "rejections": {ROUTES: "no such filter"},
+    }
+    fleet.put(1, proxy(synced=False, **refused))
     assert fleet.status("v1") == {
         "snapshot": "v1",
         "connected": 1,
@@ -36,6 +42,13 @@ def test_status_names_types_as_operators_do() -> None:
                 "transport": "delta",
                 "synced": False,
                 "rejections": {"rds": "no such filter"},
+                "lastAck": {"type": "cds", "at": "1970-01-01T00:00:06.000Z"},
+                "lastNack": {
+                    "type": "rds",
+                    "names": ["gateway/1"],
+                    "text": "no such filter",
+                    "at": "1970-01-01T00:00:07.500Z",
+                },
             }
         ],
     }
@@ -62,3 +75,19 @@ def test_streams_of_one_node_are_two_entries() -> None:
     fleet.drop(1)
     fleet.drop(1)
     assert len(fleet) == 1
+
+
+def test_of_two_streams_of_one_node_the_newer_counts() -> None:
+    """What is said of objects counts Envoys, not streams."""
+
+    def holds(version: str) -> Any:
+        def standing(_type_url: str, _name: str) -> Standing:
+            return Holds(version)
+
+        return standing
+
+    fleet = Fleet()
+    for number, (name, version) in enumerate([("b", "old"), ("a", "1"), ("b", "new")]):
+        fleet.put(number, proxy(name, standing=holds(version)))
+    found = [(client.id, client.standing(ROUTES, "r")) for client in fleet.clients()]
+    assert found == [("a", Holds("1")), ("b", Holds("new"))]

@@ -31,6 +31,10 @@ def test_later_publishes_do_not_move_a_deadline() -> None:
     newer = world(clusters={"a": 2}, endpoints=["a"], scopes=["s"], routes=["r"])
     served = lingering(served, newer, now=129, grace_seconds=30)
     assert served.next_deadline == 130
+    both = {"a": 2, "b": 1}
+    expected = world(clusters=both, endpoints=["a", "b"], scopes=["s"], routes=["r"])
+    assert served.snapshot == expected
+    assert lingering(served, newer, now=129.5, grace_seconds=30) == served
     assert lingering(served, newer, now=130, grace_seconds=30) == Served(newer)
 
 

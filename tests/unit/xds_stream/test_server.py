@@ -10,12 +10,14 @@ import pytest
 import structlog
 from envoy.service.discovery.v3 import ads_pb2_grpc
 from igw_xds.fleet import Fleet
+from igw_xds.news import Heard, News
 from igw_xds.publisher import Publisher
 from igw_xds.server import Server, serve
 from igw_xds.snapshot import CLUSTER, LISTENER
+from igw_xds.stream import Holds
 from prometheus_client import CollectorRegistry
 
-from tests.unit.xds_stream.builders import NODE, ack, delta, nack, sent, sotw, world
+from tests.unit.xds_stream.builders import NODE, ack, content, delta, nack, sent, sotw, world
 
 
 @dataclass(slots=True)
@@ -24,6 +26,7 @@ class Plane:
 
     publisher: Publisher
     fleet: Fleet
+    news: News
     server: Server
     registry: CollectorRegistry
     channels: list[Any] = field(default_factory=list)
@@ -43,9 +46,9 @@ class Plane:
 @pytest.fixture
 async def plane() -> AsyncIterator[Plane]:
     """Give a running control plane that has published nothing."""
-    publisher, fleet, registry = Publisher(grace_seconds=0), Fleet(), CollectorRegistry()
-    server = await serve(publisher, fleet, "127.0.0.1", 0, registry)
-    plane = Plane(publisher, fleet, server, registry)
+    publisher, fleet, news, registry = Publisher(grace_seconds=0), Fleet(), News(), CollectorRegistry()
+    server = await serve(publisher, fleet, news, "127.0.0.1", 0, registry)
+    plane = Plane(publisher, fleet, news, server, registry)
     yield plane
     for channel in plane.channels:
         await channel.close()
@@ -121,6 +124,32 @@ async def test_a_refusal_is_shown_counted_and_logged(plane: Plane, transport: st
     assert (plane.metric("nacks_total", type="cds"), plane.metric("acks_total", type="cds")) == (1, None)
     [refused] = [line for line in logs if line["event"] == "xds update refused"]
     assert (refused["error"], refused["node"], refused["type"]) == ("no such filter", "envoy-1", "cds")
+    assert refused["names"] == ("a",)
+    assert shown["lastNack"] | {"at": ""} == {
+        "type": "cds",
+        "names": ["a"],
+        "text": "no such filter",
+        "at": "",
+    }
+    assert shown["lastAck"] is None
+    assert plane.news.take() == Heard(answers={CLUSTER: {"a"}}, fleet=True)
+
+
+async def test_answers_and_moves_are_news(plane: Plane, transport: str) -> None:
+    """Who reports on objects hears of each answer, of a proxy that has all it was sent, and of one that went."""
+    plane.publisher.publish(world(listeners=["l"]))
+    call = plane.call(transport)
+    await call.write(first_request(transport))
+    response = await call.read()
+    assert plane.news.take() == Heard()
+    await call.write(ack(response))
+    await until(lambda: all(proxy.synced for proxy in plane.fleet))
+    assert plane.news.take() == Heard(answers={LISTENER: {"l"}}, fleet=True)
+    [client] = plane.fleet.clients()
+    assert (client.id, client.standing(LISTENER, "l")) == ("envoy-1", Holds(content("l").version))
+    await call.done_writing()
+    await until(lambda: len(plane.fleet) == 0)
+    assert plane.news.take() == Heard(fleet=True)
 
 
 async def test_the_end_of_a_stream_is_forgotten(plane: Plane, transport: str) -> None:
@@ -153,7 +182,7 @@ async def test_stop_ends_open_streams(plane: Plane, transport: str) -> None:
 async def test_a_taken_port_is_an_error(plane: Plane) -> None:
     """Two control planes on one port would share its Envoys by chance."""
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{plane.server.port}"):
-        await serve(Publisher(), Fleet(), "127.0.0.1", plane.server.port, CollectorRegistry())
+        await serve(Publisher(), Fleet(), News(), "127.0.0.1", plane.server.port, CollectorRegistry())
 
 
 async def test_a_large_reconnect_is_received(plane: Plane) -> None:

@@ -4,6 +4,8 @@ Weights are not here: changing a split touches routes alone.
 """
 
 import ipaddress
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from typing import assert_never
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
@@ -15,15 +17,16 @@ from google.protobuf import any_pb2, wrappers_pb2
 from igw_model.deployment import DnsBackend, StaticBackend
 
 from igw_xds import names
-from igw_xds.plan import Plan, PlannedDeployment, PlannedModel
+from igw_xds.plan import Plan, PlannedDeployment, PlannedModel, Registered
 from igw_xds.resources.endpoints import load_assignment
 from igw_xds.resources.messages import ads, packed, seconds
-from igw_xds.settings import AuthTransport, DataPlane, HostPort
+from igw_xds.settings import DataPlane, HostPort
 
 # Model servers close idle connections early (uvicorn, under vLLM: 5 s). Envoy must close first, or it sends a
 # request into a closing connection and may not repeat it.
 MODEL_SERVER_IDLE_SECONDS = 4
 SERVICE_IDLE_SECONDS = 30
+SERVICE_PING_SECONDS = 30
 HEALTH_CHECK_HOST = "health-check.inference-gateway"
 UNLIMITED = wrappers_pb2.UInt32Value(value=1_000_000)
 
@@ -48,7 +51,7 @@ def deployment_cluster(deployment: PlannedDeployment) -> cluster_pb2.Cluster:
         outlier_detection=_outlier_detection(),
         # Without this an endpoint that we remove stays until its health check fails.
         ignore_health_on_host_removal=True,
-        typed_extension_protocol_options=_http1(MODEL_SERVER_IDLE_SECONDS),
+        typed_extension_protocol_options=_http1(),
     )
     match deployment.backend:
         case StaticBackend(health_check=check):
@@ -57,7 +60,7 @@ def deployment_cluster(deployment: PlannedDeployment) -> cluster_pb2.Cluster:
         case DnsBackend(hostname=hostname, port=port, health_check=check):
             _over_dns(cluster, HostPort(hostname, port))
             cluster.health_checks.append(_health_check(check.path, hostname))
-        case None:
+        case Registered():
             _over_eds(cluster)
         case other:
             assert_never(other)
@@ -67,7 +70,7 @@ def deployment_cluster(deployment: PlannedDeployment) -> cluster_pb2.Cluster:
 def split_clusters(plan: Plan) -> list[cluster_pb2.Cluster]:
     """Give, for each share of a split, the cluster that falls back on the other shares when it is not ready."""
     orders = {order for g in plan.gateways for model in g.models for order in fallback_orders(model)}
-    return [_aggregate(order) for order in sorted(orders)]
+    return [split_cluster(order) for order in sorted(orders)]
 
 
 def fallback_orders(model: PlannedModel) -> list[tuple[str, ...]]:
@@ -78,9 +81,8 @@ def fallback_orders(model: PlannedModel) -> list[tuple[str, ...]]:
 
 def service_clusters(data_plane: DataPlane) -> list[cluster_pb2.Cluster]:
     """Give the clusters of extauth and extproc."""
-    over_http = data_plane.auth_transport is AuthTransport.HTTP
     return [
-        service_cluster(names.EXTAUTH_CLUSTER, data_plane.extauth, None if over_http else http2()),
+        service_cluster(names.EXTAUTH_CLUSTER, data_plane.extauth, http2(ping_seconds=SERVICE_PING_SECONDS)),
         service_cluster(names.EXTPROC_CLUSTER, data_plane.extproc, http2()),
     ]
 
@@ -94,18 +96,16 @@ def http2(*, ping_seconds: int | None = None) -> protocol_pb2.Http2ProtocolOptio
 
 
 def service_cluster(
-    name: str, at: HostPort, http2_options: protocol_pb2.Http2ProtocolOptions | None
+    name: str, at: HostPort, http2_options: protocol_pb2.Http2ProtocolOptions
 ) -> cluster_pb2.Cluster:
-    """Give the cluster of one of our own services: HTTP/2 with options, HTTP/1.1 without."""
+    """Give the cluster of one of our own services: HTTP/2 in clear."""
     cluster = cluster_pb2.Cluster(
         name=name,
         connect_timeout=seconds(1),
         lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
         common_lb_config=_no_panic(),
         circuit_breakers=_unlimited(),
-        typed_extension_protocol_options=_http1(SERVICE_IDLE_SECONDS)
-        if http2_options is None
-        else _http2(http2_options),
+        typed_extension_protocol_options=_http2(http2_options),
     )
     _over_dns(cluster, at)
     return cluster
@@ -131,7 +131,8 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _aggregate(order: tuple[str, ...]) -> cluster_pb2.Cluster:
+def split_cluster(order: tuple[str, ...]) -> cluster_pb2.Cluster:
+    """Give the cluster of the first deployment of an order that falls back on the others."""
     members = [names.deployment_cluster(deployment_id) for deployment_id in order]
     return cluster_pb2.Cluster(
         name=names.split_cluster(order),
@@ -146,11 +147,13 @@ def _aggregate(order: tuple[str, ...]) -> cluster_pb2.Cluster:
     )
 
 
+@cache
 def _no_panic() -> cluster_pb2.Cluster.CommonLbConfig:
     """Never send to unhealthy replicas: with none ready the answer is 503, or the other deployments."""
     return cluster_pb2.Cluster.CommonLbConfig(healthy_panic_threshold=percent_pb2.Percent(value=0))
 
 
+@cache
 def _unlimited() -> circuit_breaker_pb2.CircuitBreakers:
     """Envoy's defaults (1,024 requests, 3 retries) are too few for long streams; limits are for later."""
     return circuit_breaker_pb2.CircuitBreakers(
@@ -165,6 +168,7 @@ def _unlimited() -> circuit_breaker_pb2.CircuitBreakers:
     )
 
 
+@cache
 def _outlier_detection() -> outlier_detection_pb2.OutlierDetection:
     """Take a replica out after five errors in a row, but never more than half of them."""
     return outlier_detection_pb2.OutlierDetection(
@@ -175,6 +179,7 @@ def _outlier_detection() -> outlier_detection_pb2.OutlierDetection:
     )
 
 
+@lru_cache(maxsize=1024)
 def _health_check(path: str, host: str) -> health_check_pb2.HealthCheck:
     """Ask often: what is not ready must be known before many requests meet it.
 
@@ -191,10 +196,11 @@ def _health_check(path: str, host: str) -> health_check_pb2.HealthCheck:
     )
 
 
-def _http1(idle_seconds: int) -> dict[str, any_pb2.Any]:
+@cache
+def _http1() -> Mapping[str, any_pb2.Any]:
     options = http_protocol_options_pb2.HttpProtocolOptions
     explicit = options.ExplicitHttpConfig(http_protocol_options=protocol_pb2.Http1ProtocolOptions())
-    return _protocol(options(explicit_http_config=explicit), idle_seconds)
+    return _protocol(options(explicit_http_config=explicit), MODEL_SERVER_IDLE_SECONDS)
 
 
 def _http2(http2_options: protocol_pb2.Http2ProtocolOptions) -> dict[str, any_pb2.Any]:

@@ -1,23 +1,35 @@
 """Endpoints: where the replicas of a deployment listen."""
 
 from collections.abc import Iterable
+from typing import assert_never
 
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from igw_model.deployment import DnsBackend, StaticBackend
 
 from igw_xds import names
-from igw_xds.plan import Plan, PlannedDeployment
+from igw_xds.plan import Plan, PlannedDeployment, Registered
 from igw_xds.resources.messages import socket_address
 from igw_xds.settings import HostPort
 
 
 def endpoints(plan: Plan) -> list[endpoint_pb2.ClusterLoadAssignment]:
-    """Give the endpoints of each deployment whose addresses we know; names are resolved by Envoy."""
-    return [
-        load_assignment(names.deployment_cluster(deployment.id), _addresses(deployment))
-        for deployment in plan.deployments
-        if not isinstance(deployment.backend, DnsBackend)
-    ]
+    """Give the endpoints of each deployment whose addresses we know."""
+    found = (deployment_endpoints(deployment) for deployment in plan.deployments)
+    return [assignment for assignment in found if assignment is not None]
+
+
+def deployment_endpoints(deployment: PlannedDeployment) -> endpoint_pb2.ClusterLoadAssignment | None:
+    """Give a deployment's endpoints; None for a name, which Envoy resolves."""
+    cluster = names.deployment_cluster(deployment.id)
+    match deployment.backend:
+        case StaticBackend(endpoints=addresses):
+            return load_assignment(cluster, (HostPort(at.address, at.port) for at in addresses))
+        case Registered(replicas):
+            return load_assignment(cluster, replicas)
+        case DnsBackend():
+            return None
+        case other:
+            assert_never(other)
 
 
 def load_assignment(cluster: str, addresses: Iterable[HostPort]) -> endpoint_pb2.ClusterLoadAssignment:
@@ -32,11 +44,3 @@ def load_assignment(cluster: str, addresses: Iterable[HostPort]) -> endpoint_pb2
         [endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=lb_endpoints)] if lb_endpoints else []
     )
     return endpoint_pb2.ClusterLoadAssignment(cluster_name=cluster, endpoints=localities)
-
-
-def _addresses(deployment: PlannedDeployment) -> list[HostPort]:
-    match deployment.backend:
-        case StaticBackend(endpoints=addresses):
-            return [HostPort(at.address, at.port) for at in addresses]
-        case _:
-            return []

@@ -11,7 +11,7 @@ from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.access_loggers.stream.v3 import stream_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
-from envoy.type.matcher.v3 import regex_pb2, string_pb2
+from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import struct_pb2, wrappers_pb2
 
 from igw_xds import names
@@ -20,8 +20,9 @@ from igw_xds.resources.messages import ads, extension, packed, seconds, socket_a
 from igw_xds.resources.replies import local_replies
 from igw_xds.settings import MIB, DataPlane
 
-# A WSGI server reads X_Igw_Principal and X-Igw-Principal as one header, so both spellings go.
-CLIENT_MAY_NOT_SEND = "x[-_](igw|envoy)[-_].*"
+# A WSGI server reads X_Igw_Principal and X-Igw-Principal as one header, so all spellings go. Prefixes, for one regular
+# expression in their place costs Envoy a twentieth of what it does for a request.
+CLIENT_MAY_NOT_SEND = [f"x{a}{name}{b}" for name in ("igw", "envoy") for a in "-_" for b in "-_"]
 CLIENT_HEADERS_SECONDS = 30
 CLIENT_REQUEST_SECONDS = 300
 """For the whole request to arrive, body too; the answer may take as long as it streams."""
@@ -101,11 +102,14 @@ def _scoped_routes() -> hcm_pb2.ScopedRoutes:
 
 def _without_internal_headers() -> extension_pb2.TypedExtensionConfig:
     """Drop what only we may say, before routes are chosen and filters run."""
-    pattern = string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=CLIENT_MAY_NOT_SEND))
-    mutation = mutation_rules_pb2.HeaderMutation(
-        remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(key_matcher=pattern)
-    )
-    return extension("igw.client-headers", header_mutation_pb2.HeaderMutation(mutations=[mutation]))
+    remove = mutation_rules_pb2.HeaderMutation.RemoveOnMatch
+    mutations = [
+        mutation_rules_pb2.HeaderMutation(
+            remove_on_match=remove(key_matcher=string_pb2.StringMatcher(prefix=prefix))
+        )
+        for prefix in CLIENT_MAY_NOT_SEND
+    ]
+    return extension("igw.client-headers", header_mutation_pb2.HeaderMutation(mutations=mutations))
 
 
 def _access_log() -> accesslog_pb2.AccessLog:

@@ -1,4 +1,10 @@
-"""Small messages that several Envoy types share: durations, addresses, packed extensions, ADS as a source."""
+"""Small messages that several Envoy types share: durations, addresses, packed extensions, ADS as a source.
+
+What is the same in thousands of resources is made once (`cache`): such a message is put into others, which copies
+it, and never changed.
+"""
+
+from functools import cache
 
 from envoy.config.core.v3 import address_pb2, config_source_pb2, extension_pb2
 from google.protobuf import any_pb2, duration_pb2
@@ -14,6 +20,7 @@ def packed(message: Message) -> any_pb2.Any:
     return box
 
 
+@cache
 def seconds(value: float) -> duration_pb2.Duration:
     """Give a duration."""
     duration = duration_pb2.Duration()
@@ -33,6 +40,7 @@ def extension(name: str, message: Message) -> extension_pb2.TypedExtensionConfig
     return extension_pb2.TypedExtensionConfig(name=name, typed_config=packed(message))
 
 
+@cache
 def ads() -> config_source_pb2.ConfigSource:
     """Tell Envoy to get a resource over the aggregated stream."""
     return config_source_pb2.ConfigSource(

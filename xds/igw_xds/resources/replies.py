@@ -6,6 +6,7 @@ local replies, chosen by Envoy's response code details.
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from envoy.config.accesslog.v3 import accesslog_pb2
@@ -83,7 +84,7 @@ def error_route(match: route_components_pb2.RouteMatch, error: ApiError) -> rout
     return route_components_pb2.Route(
         match=match,
         direct_response=route_components_pb2.DirectResponseAction(
-            status=error.status, body_format=_json_format(error.document())
+            status=error.status, body_format=_error_format(error)
         ),
         response_headers_to_add=_retry_after(error.status),
     )
@@ -101,6 +102,12 @@ def model_list_action(gateway: PlannedGateway) -> route_components_pb2.DirectRes
     ]
     body = json.dumps({"object": "list", "data": data}, ensure_ascii=False)
     return route_components_pb2.DirectResponseAction(status=200, body=base_pb2.DataSource(inline_string=body))
+
+
+@lru_cache(maxsize=4096)
+def _error_format(error: ApiError) -> substitution_format_string_pb2.SubstitutionFormatString:
+    """Format an error; most gateways have the same few."""
+    return _json_format(error.document())
 
 
 def _error_mapper(expression: str, error: ApiError) -> hcm_pb2.ResponseMapper:

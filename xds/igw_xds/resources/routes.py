@@ -4,6 +4,7 @@ One route configuration a gateway, found by its scope; nothing in it depends on 
 """
 
 import re
+from functools import cache
 from typing import assert_never
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -89,6 +90,7 @@ def _by_header(gateway: PlannedGateway, header: str, param: str, data_plane: Dat
     ]
 
 
+@cache
 def _until_the_body_is_read() -> Route:
     """Hold a request while extproc reads its body; extproc answers, or names a model and the route is chosen anew.
 
@@ -185,6 +187,7 @@ def _action(model: PlannedModel, data_plane: DataPlane) -> route_components_pb2.
     return action
 
 
+@cache
 def _retry_policy(*, split: bool) -> route_components_pb2.RetryPolicy:
     """Try another replica where the first was not reached at all; a request that was sent is not repeated."""
     policy = route_components_pb2.RetryPolicy(

@@ -6,6 +6,18 @@
 from igw_xds.stream.delta import DeltaStream
 from igw_xds.stream.order import Node, Stream
 from igw_xds.stream.sotw import SotwStream
-from igw_xds.stream.track import Accepted, Answer, Rejected
+from igw_xds.stream.track import Accepted, Answer, Holds, Lacks, Refuses, Rejected, Standing
 
-__all__ = ["Accepted", "Answer", "DeltaStream", "Node", "Rejected", "SotwStream", "Stream"]
+__all__ = [
+    "Accepted",
+    "Answer",
+    "DeltaStream",
+    "Holds",
+    "Lacks",
+    "Node",
+    "Refuses",
+    "Rejected",
+    "SotwStream",
+    "Standing",
+    "Stream",
+]

@@ -36,7 +36,12 @@ class DeltaStream(Stream[DeltaDiscoveryRequest, DeltaDiscoveryResponse]):
         legacy = not subscribe and not unsubscribe and track.type_url in ROOTS
         subscription = track.subscription.moved({WILDCARD} if legacy else subscribe, unsubscribe)
         track.subscribe(subscription, subscribe - {WILDCARD} - known.keys())
-        track.claims({name: Resource(name, version, AnyMessage()) for name, version in known.items()})
+        track.claims({name: self._known(track, name, version) for name, version in known.items()})
+
+    def _known(self, track: Track, name: str, version: str) -> Resource:
+        """Give what a returning client has; content of an older version is not known."""
+        ours = self._source(track).get(name)
+        return ours if ours and ours.version == version else Resource(name, version, AnyMessage(), needs=None)
 
     def _offer(self, track: Track, wanted: Mapping[str, Resource], phase: Phase) -> Offer | None:
         if phase is not Phase.URGENT:
@@ -45,8 +50,10 @@ class DeltaStream(Stream[DeltaDiscoveryRequest, DeltaDiscoveryResponse]):
         resources = {name: wanted[name] for name in sorted(urgent) if name in wanted}
         removed = {name for name in urgent if name not in wanted and name not in track.told}
         if phase is Phase.CHANGE or track.fresh:
-            resources |= track.changed(wanted)
-        if phase is Phase.REMOVE or (phase is Phase.CHANGE and track.type_url not in REMOVED_LAST):
+            resources |= self._changed(track, wanted)
+        if phase is Phase.REMOVE:
+            removed |= self._removable(track.gone(wanted))
+        elif phase is Phase.CHANGE and track.type_url not in REMOVED_LAST:
             removed |= track.gone(wanted)
         if resources or removed or _owes_an_answer(track, wanted):
             return Offer(resources, frozenset(removed))

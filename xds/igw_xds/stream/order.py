@@ -3,19 +3,21 @@
 Types go in the order of `snapshot.TYPES`; a change waits while an earlier type has an open response. Envoy
 holds its ACK of clusters back until they are warm, so routes never name a cluster that is not ready.
 What a client waits for by name, and all endpoints, go at once: warming, and so that ACK, may need them.
-Clusters and endpoints are taken away last, and not while anything stands refused: Envoy may still use them.
+Clusters and endpoints are taken away last, and those not at all that Envoy still uses through what it kept of a
+refused resource. A refusal holds back nothing else, but routes that need a refused cluster and would leave ones
+that work.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, TYPES, Resource, Snapshot
+from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, TYPES, Resource, Snapshot
 from igw_xds.stream.subscription import ROOTS
-from igw_xds.stream.track import Answer, Offer, Track
+from igw_xds.stream.track import Answer, Lacks, Offer, Standing, Track
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -60,6 +62,7 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
         self._snapshot: Snapshot | None = None
         self._tracks = {type_url: Track(type_url) for type_url in TYPES}
         self._nonces = 0
+        self._in_use: frozenset[str] | None = frozenset()
 
     def receive(self, request: RequestT) -> list[ResponseT]:
         """Take a request; types that are not served are ignored."""
@@ -97,6 +100,11 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
         """Envoy's error text by type URL, until what it refused is replaced by something it accepts."""
         return {type_url: track.rejection for type_url, track in self._tracks.items() if track.rejection}
 
+    def standing(self, type_url: str, name: str) -> Standing:
+        """Say what the client makes of a resource, in constant time."""
+        track = self._tracks.get(type_url)
+        return Lacks() if track is None else track.standing(name)
+
     @property
     def synced(self) -> bool:
         """Whether all that is subscribed to equals the newest snapshot and is acknowledged.
@@ -131,8 +139,10 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
     def _take(self, track: Track, nonce: str, error: str | None) -> None:
         self.answer = track.answered(nonce, error)
         if self.answer is not None and track.type_url == CLUSTER:
-            endpoints = self._tracks[ENDPOINTS]
+            endpoints, routes = self._tracks[ENDPOINTS], self._tracks[ROUTES]
             endpoints.due = {name for name in endpoints.due if endpoints.subscription.covers(name)}
+            if routes.held_back:
+                routes.done.clear()
 
     def _source(self, track: Track) -> Mapping[str, Resource]:
         return _NOTHING if self._snapshot is None else self._snapshot.of(track.type_url)
@@ -156,7 +166,8 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
             waits = bool(track.outstanding) or (held and track.type_url != ENDPOINTS)
             yield from self._send(track, Phase.URGENT if waits else Phase.CHANGE)
             held = held or bool(track.outstanding)
-        if not held and not any(track.resists for track in self._tracks.values()):
+        if not held:
+            self._in_use = self._still_used()
             yield from self._remove()
         for track in self._tracks.values():
             track.settle()
@@ -170,26 +181,83 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
     def _send(self, track: Track, phase: Phase) -> Iterator[ResponseT]:
         if not track.subscription.active or (self.one_at_a_time and track.outstanding):
             return
+        source = self._source(track)
+        if track.suspected:
+            for part in track.retried(track.subscription.select(source)):
+                yield self._sent(track, part, set(part.resources))
+                if self.one_at_a_time:
+                    return
         if phase is Phase.URGENT and track.claim:
             return  # a returning client has something to go on with
-        source = self._source(track)
         if track.done.get(phase) is source:
             return
-        wanted = track.subscription.select(source)
-        offer = self._offer(track, wanted, phase)
+        offer = self._offer(track, track.subscription.select(source), phase)
         track.fresh = False
         track.due = {name for name in track.due if not track.subscription.covers(name)}
-        if offer is None:
+        if offer is not None:
+            yield self._sent(track, offer, _rewarmed(track, offer))
+        elif phase is not Phase.REMOVE or self._in_use == frozenset():
             track.done[phase] = source
-            return
+
+    def _sent(self, track: Track, offer: Offer, rewarmed: set[str]) -> ResponseT:
+        """Make a response and remember it; clusters that Envoy makes or replaces need their endpoints."""
         if track.type_url == CLUSTER:
-            self._tracks[ENDPOINTS].due |= _rewarmed(track, offer)
+            self._tracks[ENDPOINTS].due |= rewarmed
             self._tracks[ENDPOINTS].done.clear()
         self._nonces += 1
-        nonce = str(self._nonces)
-        message = self._message(track, offer, nonce)
-        track.sent(nonce, offer)
-        yield message
+        message = self._message(track, offer, str(self._nonces))
+        track.sent(str(self._nonces), offer)
+        return message
+
+    def _changed(self, track: Track, wanted: Mapping[str, Resource]) -> dict[str, Resource]:
+        """Give what of a type is to be sent because it changed.
+
+        Routes that the client has stay as they are while the new ones need a cluster that it refused.
+        """
+        changed = track.changed(wanted)
+        clusters = self._tracks[CLUSTER]
+        refused = clusters.refused.keys() - clusters.accepted.keys()
+        if track.type_url != ROUTES or not refused:
+            track.held_back = frozenset()
+            return changed
+        known = self._source(clusters)
+        track.held_back = frozenset(
+            name
+            for name, resource in changed.items()
+            if name in track.accepted and not refused.isdisjoint(_closure(resource.needs or (), known))
+        )
+        return {name: resource for name, resource in changed.items() if name not in track.held_back}
+
+    def _still_used(self) -> frozenset[str] | None:
+        """Give the clusters that the client uses through what it kept where it should have newer; None for any."""
+        kept = [
+            resource
+            for track in self._tracks.values()
+            for name in (*track.refused, *track.held_back)
+            if (resource := track.accepted.get(name)) is not None
+        ]
+        if any(resource.needs is None for resource in kept):
+            return None
+        named = [name for resource in kept for name in resource.needs or ()]
+        return _closure(named, self._tracks[CLUSTER].accepted)
+
+    def _removable(self, names: Iterable[str]) -> set[str]:
+        """Give those of vanished clusters, or endpoints, that are not in use."""
+        in_use = self._in_use
+        return set() if in_use is None else {name for name in names if name not in in_use}
+
+
+def _closure(names: Iterable[str], clusters: Mapping[str, Resource]) -> frozenset[str]:
+    """Give clusters and all that they name in turn."""
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            resource = clusters.get(name)
+            left += (resource.needs or ()) if resource else ()
+    return frozenset(found)
 
 
 def _rewarmed(clusters: Track, offer: Offer) -> set[str]:

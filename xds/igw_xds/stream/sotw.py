@@ -33,13 +33,25 @@ class SotwStream(Stream[DiscoveryRequest, DiscoveryResponse]):
     def _offer(self, track: Track, wanted: Mapping[str, Resource], phase: Phase) -> Offer | None:
         _compare_claim(track, wanted)
         if track.type_url in ROOTS:
-            return _whole(track, wanted, phase)
+            return self._whole(track, wanted, phase)
         if phase is not Phase.URGENT:
             track.reconsider(wanted)
         resources = {name: wanted[name] for name in sorted(track.urgent(wanted)) if name in wanted}
         if phase is Phase.CHANGE or track.fresh:
-            resources |= track.changed(wanted)
+            resources |= self._changed(track, wanted)
         return Offer(resources) if resources else None
+
+    def _whole(self, track: Track, wanted: Mapping[str, Resource], phase: Phase) -> Offer | None:
+        """Give the whole set of a root type, with what is still to be removed until its time has come."""
+        target = dict(wanted)
+        if track.type_url in REMOVED_LAST:
+            gone = {name: r for name, r in track.accepted.items() if name not in wanted}
+            leaving = self._removable(gone) if phase is Phase.REMOVE else set()
+            target = {**{name: r for name, r in gone.items() if name not in leaving}, **wanted}
+        asked = track.fresh or any(name in wanted for name in track.urgent(wanted))
+        if asked or (phase is not Phase.URGENT and target != track.told):
+            return Offer(target, whole=True)
+        return None
 
     def _message(self, track: Track, offer: Offer, nonce: str) -> DiscoveryResponse:
         wanted = self._wanted(track)
@@ -55,17 +67,6 @@ class SotwStream(Stream[DiscoveryRequest, DiscoveryResponse]):
         if track.type_url in ROOTS:
             return track.accepted == wanted
         return all(track.accepted.get(name) == resource for name, resource in wanted.items())
-
-
-def _whole(track: Track, wanted: Mapping[str, Resource], phase: Phase) -> Offer | None:
-    """Give the whole set of a root type, with what is still to be removed until its time has come."""
-    target = dict(wanted)
-    if phase is not Phase.REMOVE and track.type_url in REMOVED_LAST:
-        target = {**track.accepted, **wanted}
-    asked = track.fresh or any(name in wanted for name in track.urgent(wanted))
-    if asked or (phase is not Phase.URGENT and target != track.told):
-        return Offer(target, whole=True)
-    return None
 
 
 def _compare_claim(track: Track, wanted: Mapping[str, Resource]) -> None:

@@ -2,31 +2,64 @@
 
 Four facts are kept apart: `told` (sent, whatever became of it), `accepted` (acknowledged, or claimed at a
 reconnect), `outstanding` (sent, not answered) and `refused` (answered with a NACK, still what we want).
+
+A NACK does not say which of several resources is bad, nor which of the good ones were applied (Envoy 1.40
+applies some). So they are `suspected` and sent again in parts, until the bad one is refused alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from igw_xds.snapshot import Resource
 from igw_xds.stream.subscription import Subscription
 
+PARTS = 16
+"""Of many resources that were refused together: a few are tried one by one, ten thousand in four rounds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The client's latest request acknowledged a response of this type."""
+    """The client's latest request acknowledged a response with these names, removed ones too."""
 
     type_url: str
+    names: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The client's latest request refused a response of this type; `text` is Envoy's own."""
+    """The client's latest request refused a response with these names; `text` is Envoy's own."""
 
     type_url: str
+    names: frozenset[str]
     text: str
 
 
 Answer = Accepted | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """The client has accepted this version of a resource, the last that it answered."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuses:
+    """The client refused this version of a resource (empty: its removal) and goes on with what it kept."""
+
+    version: str
+    text: str
+    kept: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lacks:
+    """The client has nothing of a resource, as far as we know."""
+
+
+Standing = Holds | Refuses | Lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +69,19 @@ class Offer:
     resources: Mapping[str, Resource]
     removed: frozenset[str] = frozenset()
     whole: bool = False
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Give all names that it is about."""
+        return self.removed | self.resources.keys()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the client refused: content, or (None) a removal; and its own words."""
+
+    resource: Resource | None
+    text: str
 
 
 @dataclass(slots=True)
@@ -52,8 +98,12 @@ class Track:
     told: dict[str, Resource] = field(default_factory=dict)
     accepted: dict[str, Resource] = field(default_factory=dict)
     outstanding: dict[str, Offer] = field(default_factory=dict)
-    refused: dict[str, dict[str, Resource | None]] = field(default_factory=dict)
-    """Content of NACKed responses, by nonce and name, while we still want it; None is a refused removal."""
+    refused: dict[str, Refusal] = field(default_factory=dict)
+    """By name, while it is still what we want; not sent again until it changes."""
+    suspected: deque[Offer] = field(default_factory=deque)
+    """Parts of refused responses, to be sent each alone."""
+    held_back: frozenset[str] = frozenset()
+    """Names that are not sent because they need a cluster that stands refused."""
     done: dict[object, Mapping[str, Resource]] = field(default_factory=dict)
     """Questions (a phase, or "is it accepted") that these very resources answered with "nothing to do"."""
     rejection: str = ""
@@ -67,12 +117,9 @@ class Track:
         self.done.clear()
         self.fresh = subscription.wildcard and (self.fresh or not self.subscription.wildcard)
         if not subscription.wildcard and subscription != self.subscription:
-            for memory in (self.told, self.accepted):
+            for memory in (self.told, self.accepted, self.refused):
                 for name in [name for name in memory if not subscription.covers(name)]:
                     del memory[name]
-            self._drop_refused(
-                [n for group in self.refused.values() for n in group if not subscription.covers(n)]
-            )
         self.subscription = subscription
         self.due.update(name for name in due if subscription.covers(name))
 
@@ -98,20 +145,19 @@ class Track:
         return {name for name in self.told if name not in wanted}
 
     def reconsider(self, wanted: Mapping[str, Resource]) -> None:
-        """When a part of refused content changed, let all that was refused with it be sent again.
+        """Forget refusals of what we no longer want: other content is sent, and what is no more removed."""
+        for name, refusal in list(self.refused.items()):
+            if wanted.get(name) != refusal.resource:
+                del self.refused[name]
 
-        Envoy applies the good part of some responses it refuses (seen with listeners on 1.40), so
-        after a NACK nobody knows which of several resources it has.
-        """
-        for nonce, group in list(self.refused.items()):
-            if all(wanted.get(name) == resource for name, resource in group.items()):
-                continue
-            del self.refused[nonce]
-            for name in group:
-                if name in wanted:
-                    self.told.pop(name, None)
-                elif name in self.accepted:
-                    self.told[name] = self.accepted[name]
+    def retried(self, wanted: Mapping[str, Resource]) -> Iterator[Offer]:
+        """Give the parts of refused responses that are still what we want, and forget each as it is taken."""
+        while self.suspected:
+            part = self.suspected.popleft()
+            same = {name: r for name, r in part.resources.items() if wanted.get(name) == r}
+            gone = frozenset(name for name in part.removed if name not in wanted)
+            if same or gone:
+                yield Offer(same, gone)
 
     def sent(self, nonce: str, offer: Offer) -> None:
         """Remember a response that goes out."""
@@ -124,7 +170,9 @@ class Track:
         self.told.update(offer.resources)
         for name in offer.removed:
             self.told.pop(name, None)
-        self._drop_refused((*offer.resources, *offer.removed))
+        if self.refused:
+            for name in offer.names:
+                self.refused.pop(name, None)
 
     def answered(self, nonce: str, error: str | None) -> Answer | None:
         """Take the client's word on a response; None when the nonce belongs to none that is open."""
@@ -134,35 +182,38 @@ class Track:
             return None
         if error is None:
             self._accept(offer)
-            return Accepted(self.type_url)
+            return Accepted(self.type_url, offer.names)
         self.rejection = error
-        group: dict[str, Resource | None] = dict.fromkeys(
-            offer.removed & self.accepted.keys() - self.told.keys()
-        )
-        group.update({name: r for name, r in offer.resources.items() if self.told.get(name) == r})
-        if group:
-            self.refused[nonce] = group
-        return Rejected(self.type_url, error)
+        return self._refuse(offer, error)
 
     def settle(self) -> None:
         """Forget the rejection's text when nothing refused stands and nothing awaits an answer."""
         if not self.refused and not self.outstanding:
             self.rejection = ""
 
-    @property
-    def resists(self) -> bool:
-        """Whether content that we still want stands refused."""
-        return any(resource is not None for group in self.refused.values() for resource in group.values())
+    def standing(self, name: str) -> Standing:
+        """Say what the client makes of a resource."""
+        has, refusal = self.accepted.get(name), self.refused.get(name)
+        if refusal is not None:
+            version = refusal.resource.version if refusal.resource else ""
+            return Refuses(version, refusal.text, has.version if has else None)
+        return Lacks() if has is None else Holds(has.version)
 
-    def _drop_refused(self, names: Iterable[str]) -> None:
-        if not self.refused:
-            return
-        dropped = set(names)
-        kept = {
-            nonce: {n: r for n, r in group.items() if n not in dropped}
-            for nonce, group in self.refused.items()
-        }
-        self.refused = {nonce: group for nonce, group in kept.items() if group}
+    def _refuse(self, offer: Offer, text: str) -> Rejected:
+        """Remember a refusal; of several nobody knows which, and they are tried in parts."""
+        resources = {name: r for name, r in offer.resources.items() if self.told.get(name) == r}
+        removed = offer.removed & self.accepted.keys() - self.told.keys()
+        if offer.whole:
+            # A type that travels whole is refused whole; what changed in it is to blame.
+            resources = {
+                name: r for name, r in resources.items() if self.accepted.get(name) != r
+            } or resources
+        elif len(resources) + bool(removed) > 1:
+            self.suspected.extend(_parts(resources, removed))
+            return Rejected(self.type_url, offer.names, text)
+        self.refused.update({name: Refusal(r, text) for name, r in resources.items()})
+        self.refused.update({name: Refusal(None, text) for name in removed})
+        return Rejected(self.type_url, frozenset(resources.keys() | removed), text)
 
     def _accept(self, offer: Offer) -> None:
         if offer.whole:
@@ -171,3 +222,13 @@ class Track:
         self.accepted.update({name: r for name, r in offer.resources.items() if covers(name)})
         for name in offer.removed:
             self.accepted.pop(name, None)
+
+
+def _parts(resources: Mapping[str, Resource], removed: frozenset[str]) -> Iterator[Offer]:
+    """Split what was refused together: removals first, alone, then the resources in parts."""
+    if removed:
+        yield Offer({}, removed)
+    names = sorted(resources)
+    size = -(-len(names) // PARTS) if names else 1
+    for start in range(0, len(names), size):
+        yield Offer({name: resources[name] for name in names[start : start + size]})

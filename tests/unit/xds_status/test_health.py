@@ -1,0 +1,160 @@
+"""Replicas are asked as Envoy asks them, and counted."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from igw_model.deployment import DnsBackend, StaticBackend
+from igw_xds import health as asking
+from igw_xds.health import Health
+from igw_xds.observation import Replicas
+
+from tests.builders import deployment, static
+
+GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+
+
+class Server:
+    """A replica that answers what it is told to, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.reply = GOOD
+        self.seen: list[bytes] = []
+        self.port = 0
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(self.reply)
+        if self.reply:
+            writer.close()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """Give a replica that is ready."""
+    server = Server()
+    listening = await asyncio.start_server(server.answer, "127.0.0.1", 0)
+    server.port = listening.sockets[0].getsockname()[1]
+    yield server
+    listening.close()
+
+
+@asynccontextmanager
+async def asked(*backends: StaticBackend | DnsBackend) -> AsyncIterator[tuple[Health, list[str]]]:
+    """Ask the replicas of backends, deployments "0", "1", …; give also which of them changed."""
+    heard: list[str] = []
+    health = Health(heard.append)
+    for number, backend in enumerate(backends):
+        health.follow(str(number), backend)
+    running = asyncio.create_task(health.run())
+    yield health, heard
+    running.cancel()
+
+
+async def until(health: Health, expected: Replicas, key: str = "0") -> None:
+    """Wait until a deployment's replicas are so."""
+    async with asyncio.timeout(5):
+        while health.of(key) != expected:  # noqa: ASYNC110 - nothing tells a test when a replica was asked
+            await asyncio.sleep(0.01)
+
+
+def at(*ports: int, **fields: Any) -> StaticBackend:
+    """Give a backend of replicas on this machine."""
+    backend = deployment(staticBackend={**static(*ports), **fields}).backend
+    assert isinstance(backend, StaticBackend)
+    return backend
+
+
+def unused_port() -> int:
+    """Give a port where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+async def test_replicas_are_counted(server: Server) -> None:
+    """One that answers 200 is ready, one that cannot be connected to is not."""
+    async with asked(at(server.port, unused_port())) as (health, heard):
+        assert health.of("0") == Replicas(0, 2, asked=False)
+        await until(health, Replicas(1, 2))
+        assert heard == ["0"]
+
+
+async def test_a_replica_is_asked_for_its_path_under_a_legal_host(server: Server) -> None:
+    """As Envoy asks: GET, the health check's path, and a host name."""
+    async with asked(at(server.port, healthCheck={"path": "/ready?deep=1"})) as (health, _):
+        await until(health, Replicas(1, 1))
+    line, host, *_ = server.seen[0].split(b"\r\n")
+    assert (line, host) == (b"GET /ready?deep=1 HTTP/1.1", b"Host: health-check.inference-gateway")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 503 Service Unavailable\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nlocation: /\r\n\r\n",
+        b"hello\r\n",
+        b"x" * 5000,
+        b"\x00\xff\r\n",
+        b"",
+    ],
+    ids=["503", "204", "redirect", "no-http", "no-line", "bytes", "silence"],
+)
+async def test_only_200_is_ready(server: Server, reply: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else a replica answers, or that it says nothing in time, it is not ready."""
+    monkeypatch.setattr(asking, "TIMEOUT_SECONDS", 0.2)
+    server.reply = reply
+    async with asked(at(server.port)) as (health, _):
+        await until(health, Replicas(0, 1))
+
+
+async def test_one_bad_answer_is_forgiven(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two in a row take a replica away, one good answer brings it back: as Envoy counts."""
+    monkeypatch.setattr(asking, "ROUND_SECONDS", 0.02)
+    async with asked(at(server.port)) as (health, heard):
+        await until(health, Replicas(1, 1))
+        server.reply = b"HTTP/1.1 500 Bad\r\n\r\n"
+        await until(health, Replicas(0, 1))
+        first_bad = len(server.seen)
+        server.reply = GOOD
+        await until(health, Replicas(1, 1))
+        assert first_bad >= 3
+        assert heard == ["0"] * 3
+
+
+async def test_a_name_is_resolved(server: Server) -> None:
+    """Every address is a replica; a name that leads nowhere is one that is not ready."""
+    local = DnsBackend(kind="dnsBackend", hostname="localhost", port=server.port)
+    nowhere = DnsBackend(kind="dnsBackend", hostname="nowhere.invalid", port=80)
+    async with asked(local, nowhere) as (health, _):
+        await until(health, Replicas(1, 1))
+        await until(health, Replicas(0, 1), "1")
+    assert b"Host: localhost\r\n" in server.seen[0]
+
+
+async def test_who_is_gone_is_not_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployment that went, or moved, is forgotten; the new backend is asked at once."""
+    monkeypatch.setattr(asking, "ROUND_SECONDS", 0.05)
+    async with asked(at(server.port)) as (health, _):
+        await until(health, Replicas(1, 1))
+        health.follow("0", at(unused_port()))
+        await until(health, Replicas(0, 1))
+        health.follow("0", None)
+        assert health.of("0") is None
+        asked_before = len(server.seen)
+        await asyncio.sleep(0.15)
+        assert len(server.seen) == asked_before
+
+
+async def test_no_more_are_asked_than_the_limit(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With many replicas a round takes longer: so many questions a second, and no more."""
+    monkeypatch.setattr(asking, "MAX_PER_SECOND", 50)
+    monkeypatch.setattr(asking, "ROUND_SECONDS", 0.0)
+    async with asked(*[at(server.port)] * 20):
+        await asyncio.sleep(0.5)
+    assert 10 <= len(server.seen) <= 30

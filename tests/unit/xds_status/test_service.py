@@ -1,0 +1,124 @@
+"""The control plane as a process: files and the API's writes in one store, served; a part that fails ends it."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from igw_model.record import Kind
+from igw_store.cipher import Cipher
+from igw_store.files import Loaded, load
+from igw_store.sqlite import open_store
+from igw_store.store import Store
+from igw_xds.service import ControlPlane, serve
+from igw_xds.settings import DataPlane, HostPort
+from prometheus_client import CollectorRegistry
+
+from tests.builders import DOMAIN, gateway_spec, write
+from tests.unit.xds_status.plane import record
+
+
+@dataclass
+class Running:
+    """A control plane and what it is fed."""
+
+    store: Store
+    ops: str
+    files: asyncio.Queue[Loaded] = field(default_factory=asyncio.Queue)
+    task: "asyncio.Task[None] | None" = None
+
+    async def states(self) -> AsyncIterator[Loaded]:
+        """Give what the files say."""
+        while True:
+            yield await self.files.get()
+
+    async def get(self, path: str) -> httpx.Response:
+        async with httpx.AsyncClient() as client:
+            return await client.get(f"{self.ops}/{path}")
+
+    async def until(self, condition: Callable[[int, dict[str, Any]], bool]) -> dict[str, Any]:
+        """Wait until readiness and status are so, and give the status."""
+        async with asyncio.timeout(10):
+            while True:
+                ready = (await self.get("readyz")).status_code
+                found: dict[str, Any] = (await self.get("status")).json()
+                if condition(ready, found):
+                    return found
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def control_plane(*, files: bool) -> AsyncIterator[Running]:
+    """Run a control plane over a store in memory."""
+    store, stop, port = await open_store(None, Cipher.ephemeral()), asyncio.Event(), free_port()
+    running = Running(store, f"http://127.0.0.1:{port}")
+    settings = ControlPlane(HostPort("127.0.0.1", 0), HostPort("127.0.0.1", port), DOMAIN, None, DataPlane())
+    states = running.states() if files else None
+    running.task = asyncio.create_task(serve(settings, store, stop, states, CollectorRegistry()))
+    await asyncio.sleep(0.1)
+    try:
+        yield running
+    finally:
+        stop.set()
+        await asyncio.wait([running.task])
+        await store.aclose()
+
+
+def free_port() -> int:
+    """Give a port that nobody has now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def said(folder: Path, *documents: dict[str, Any]) -> Loaded:
+    """Give what a file with these definitions says."""
+    return load([write(folder / "definitions.yaml", *documents)])
+
+
+async def test_a_store_without_files_is_served_at_once() -> None:
+    """An empty store is a state like others; a write is a new snapshot."""
+    async with control_plane(files=False) as running:
+        empty = await running.until(lambda ready, _: ready == 200)
+        await running.store.write(lambda store: store.put(record(Kind.GATEWAY, gateway_spec(1))))
+        await running.until(lambda _, status: status["snapshot"] != empty["snapshot"])
+
+
+async def test_nothing_is_served_before_the_files_were_read(tmp_path: Path) -> None:
+    """A control plane that starts must not take away from Envoys what it is about to read."""
+    async with control_plane(files=True) as running:
+        assert (await running.get("readyz")).status_code == 503
+        await running.files.put(said(tmp_path, gateway_spec(1)))
+        await running.until(lambda ready, _: ready == 200)
+
+
+async def test_broken_files_keep_what_was_served(tmp_path: Path) -> None:
+    """They are told of in status; with nothing else known, nothing is served until they are mended."""
+    broken = said(tmp_path, {**gateway_spec(1), "zones": []})
+    async with control_plane(files=True) as running:
+        await running.files.put(broken)
+        told = await running.until(lambda _, status: bool(status["definition_errors"]))
+        assert "zones: must have exactly one zone" in told["definition_errors"][0]
+        await asyncio.sleep(0.2)
+        await running.until(lambda ready, status: ready == 503 and status["snapshot"] is None)
+        await running.files.put(said(tmp_path, gateway_spec(1)))
+        mended = await running.until(lambda ready, status: ready == 200 and not status["definition_errors"])
+        await running.files.put(broken)
+        told = await running.until(lambda _, status: bool(status["definition_errors"]))
+        assert told["snapshot"] == mended["snapshot"] is not None
+
+
+async def test_a_part_that_fails_ends_the_process() -> None:
+    """A control plane that no longer follows its store must not look alive."""
+    async with control_plane(files=False) as running:
+        await running.until(lambda ready, _: ready == 200)
+        await running.store.aclose()
+        assert running.task is not None
+        async with asyncio.timeout(5):
+            await asyncio.wait([running.task])
+        assert isinstance(running.task.exception(), ExceptionGroup)

@@ -1,0 +1,167 @@
+"""Backends of deployments in, how many of their replicas are ready out: asked as Envoy asks, but for status alone.
+
+Envoys see for themselves whom they send to. A GET must answer 200; one good answer makes a replica ready, two bad
+ones in a row take that away (as `resources/clusters.py` tells Envoy). With many replicas rounds take longer: so
+many questions a second are asked, and no more.
+"""
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from igw_model.deployment import Backend, DnsBackend, StaticBackend
+
+from igw_xds.observation import Replicas
+from igw_xds.resources.clusters import HEALTH_CHECK_HOST
+from igw_xds.settings import HostPort
+
+ROUND_SECONDS = 2.0
+TIMEOUT_SECONDS = 2.0
+MAX_PER_SECOND = 100
+MAX_AT_ONCE = 256
+"""Enough for that pace though none answers in time."""
+BAD_IN_A_ROW = 2
+MAX_LINE_BYTES = 1024
+
+
+@dataclass(slots=True, eq=False)
+class _Patient:
+    """A deployment's backend, and what its replicas answered: how often badly in a row, by address."""
+
+    id: str
+    backend: Backend
+    asked: bool = False
+    bad: dict[HostPort, int] = field(default_factory=dict)
+
+    def hear(self, answers: Mapping[HostPort, bool]) -> None:
+        """Take a round's answers; an address that was never good is bad at once."""
+        before = self.bad
+        self.bad = {
+            at: 0 if good else min(before.get(at, BAD_IN_A_ROW) + 1, BAD_IN_A_ROW)
+            for at, good in answers.items()
+        }
+        self.asked = True
+
+    @property
+    def replicas(self) -> Replicas:
+        """Count them; a name that leads nowhere stands for one replica that is not ready."""
+        ready = sum(bad < BAD_IN_A_ROW for bad in self.bad.values())
+        return Replicas(ready, max(len(self.bad), _least(self.backend)), asked=self.asked)
+
+
+class Health:
+    """Asks replicas for as long as `run` runs; `heard(deployment_id)` is called when their count changed."""
+
+    def __init__(self, heard: Callable[[str], None]) -> None:
+        self._heard = heard
+        self._patients: dict[str, _Patient] = {}
+        self._due: list[tuple[float, int, _Patient]] = []
+        self._numbers = itertools.count()
+        self._woken = asyncio.Event()
+        self._limit = asyncio.Semaphore(MAX_AT_ONCE)
+
+    def follow(self, deployment_id: str, backend: Backend | None) -> None:
+        """Ask the replicas of a backend from now on, who is new first; None: no longer."""
+        if backend is None:
+            self._patients.pop(deployment_id, None)
+            return
+        known = self._patients.get(deployment_id)
+        if known is None or known.backend != backend:
+            self._patients[deployment_id] = patient = _Patient(deployment_id, backend)
+            self._ask_at(0, patient)
+
+    def of(self, deployment_id: str) -> Replicas | None:
+        """Count a deployment's replicas; None when it is not followed."""
+        patient = self._patients.get(deployment_id)
+        return None if patient is None else patient.replicas
+
+    async def run(self) -> None:
+        """Ask whose turn it is, at the pace that all of them together allow."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as asking:
+            while True:
+                patient = await self._next(loop)
+                if self._patients.get(patient.id) is patient:
+                    asking.create_task(self._ask(patient))
+                    await asyncio.sleep(_least(patient.backend) / MAX_PER_SECOND)
+
+    async def _next(self, loop: asyncio.AbstractEventLoop) -> _Patient:
+        while not self._due or self._due[0][0] > loop.time():
+            self._woken.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._due[0][0] if self._due else None):
+                    await self._woken.wait()
+        return heapq.heappop(self._due)[2]
+
+    def _ask_at(self, due: float, patient: _Patient) -> None:
+        heapq.heappush(self._due, (due, next(self._numbers), patient))
+        self._woken.set()
+
+    async def _ask(self, patient: _Patient) -> None:
+        before = patient.replicas
+        addresses, host = await _addresses(patient.backend)
+        answers = await asyncio.gather(
+            *(self._is_ready(at, patient.backend.health_check.path, host) for at in addresses)
+        )
+        patient.hear(dict(zip(addresses, answers, strict=True)))
+        if self._patients.get(patient.id) is not patient:
+            return
+        if patient.replicas != before:
+            self._heard(patient.id)
+        self._ask_at(asyncio.get_running_loop().time() + ROUND_SECONDS, patient)
+
+    async def _is_ready(self, at: HostPort, path: str, host: str) -> bool:
+        async with self._limit:
+            try:
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    return await _answers(at, path, host)
+            except (OSError, EOFError, ValueError, TimeoutError):
+                return False
+
+
+async def _answers(at: HostPort, path: str, host: str) -> bool:
+    """Ask one replica on a connection of its own, and read the status line alone.
+
+    An HTTP client would cost ten times as much, and nothing else of the answer counts. Raises OSError; EOFError and
+    ValueError (asyncio's) for what is no HTTP.
+    """
+    reader, writer = await asyncio.open_connection(at.host, at.port, limit=MAX_LINE_BYTES)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        line = await reader.readuntil(b"\n")
+    except asyncio.LimitOverrunError as error:
+        raise ValueError("no status line") from error
+    finally:
+        writer.close()
+    return line.startswith(b"HTTP/1.") and line[8:12] == b" 200"
+
+
+async def _addresses(backend: Backend) -> tuple[Sequence[HostPort], str]:
+    """Give where a backend's replicas are, and the host name to ask them under."""
+    match backend:
+        case StaticBackend(endpoints=endpoints):
+            return list(dict.fromkeys(HostPort(at.address, at.port) for at in endpoints)), HEALTH_CHECK_HOST
+        case DnsBackend(hostname=hostname, port=port):
+            return [HostPort(address, port) for address in await _resolved(hostname, port)], hostname
+        case other:
+            assert_never(other)
+
+
+async def _resolved(hostname: str, port: int) -> Sequence[str]:
+    """Give a name's addresses, IPv4 if it has any: as Envoy does."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(hostname, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    by_family = {family: [str(at[0]) for f, *_, at in found if f == family] for family, *_ in found}
+    return list(dict.fromkeys(by_family.get(socket.AF_INET) or by_family.get(socket.AF_INET6) or []))
+
+
+def _least(backend: Backend) -> int:
+    """Give how many replicas a backend has, as far as its definition says."""
+    return len(backend.endpoints) if isinstance(backend, StaticBackend) else 1

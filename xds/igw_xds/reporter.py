@@ -1,0 +1,199 @@
+"""Changes, answers and health in, what is observed of each object out to the store: only what may have changed.
+
+What nobody told of is looked at once a minute all the same. What is said is in `observation`.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+import structlog
+from igw_model.record import Kind
+from igw_model.status import Observed
+from igw_store.store import Change, Store, UnavailableError, Writing
+
+from igw_xds.fleet import Fleet
+from igw_xds.health import Health
+from igw_xds.news import Heard, News
+from igw_xds.observation import Client, Past
+from igw_xds.snapshot import Snapshot
+from igw_xds.subjects import Subjects
+from igw_xds.world import Key, World
+
+log = structlog.get_logger(__name__)
+
+COALESCE_SECONDS = 0.05
+TOGETHER = 250
+"""At most so many objects in one transaction: others write too."""
+SWEEP_SECONDS = 60
+DELETING_SECONDS = 1.0
+"""How long a deleted object stays at least."""
+FOREIGN_SECONDS = 60.0
+"""... when only another control plane can know who still serves it."""
+SETTLE_SECONDS = 10.0
+"""How long after the start nothing new is said of objects for want of Envoys: they come back after a restart."""
+GATHER_SECONDS = 1.0
+"""How long after one Envoy came or went others are waited for: that says something new of every object."""
+RETRY_SECONDS = 1.0
+
+
+class Reporter:
+    """Says of each object what was observed of it; `publish` tells it of changes, `run` does the rest."""
+
+    def __init__(self, store: Store, fleet: Fleet, news: News, subjects: Subjects) -> None:
+        self.health = Health(lambda deployment_id: news.changed([(Kind.DEPLOYMENT, deployment_id)]))
+        self._store, self._fleet, self._news, self._subjects = store, fleet, news, subjects
+        self._loop = asyncio.get_running_loop()
+        self._said: dict[Key, Observed | None] = {}
+        self._dirty: dict[Key, None] = {}
+        self._stale: dict[Key, None] = {}
+        self._stale_from = self._loop.time() + SETTLE_SECONDS
+        self._deleting: dict[Key, float] = {}
+        self._round: Iterator[Key] = iter(())
+
+    def publish(self, change: Change, world: World, snapshot: Snapshot) -> None:
+        """Take a change of the store, the world after it, and the snapshot that is served for it."""
+        changed = {*change.records, *((Kind.DEPLOYMENT, key) for key in change.replicas)}
+        if change.whole:
+            changed.update(self._subjects.keys())
+        self._subjects.follow(world, snapshot, changed)
+        for key in changed:
+            self._meet(key)
+        if not change.whole:
+            self._news.changed(changed)
+
+    def _meet(self, key: Key) -> None:
+        """Take note of an object that came, changed or went."""
+        kind, object_id = key
+        generation, deleting = self._subjects.generation(key), self._subjects.deleting(key)
+        if kind is Kind.DEPLOYMENT:
+            found = self._subjects.world.deployments.get(object_id)
+            self.health.follow(object_id, found.definition.backend if found and not deleting else None)
+        if generation is None:
+            self._said.pop(key, None)
+        else:
+            before = self._said.setdefault(key, self._subjects.before(key))
+            known = before is not None and before.generation == generation
+            (self._stale if known else self._dirty)[key] = None
+        if deleting:
+            self._deleting.setdefault(key, self._loop.time())
+        else:
+            self._deleting.pop(key, None)
+
+    async def run(self) -> None:
+        """Look at what may have changed, and write down what did."""
+        while True:
+            await self._news.wait(0.25 if self._deleting or self._dirty else 1.0)
+            await asyncio.sleep(COALESCE_SECONDS)
+            self._stale.update(dict.fromkeys(itertools.islice(self._next_in_round(), self._share)))
+            try:
+                await self._work()
+            except UnavailableError as error:
+                log.error("what was observed cannot be written now", error=str(error))  # noqa: TRY400 - it says it all
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _work(self) -> None:
+        self._hear(self._news.take())
+        while batch := self._batch():
+            clients = self._fleet.clients()
+            try:
+                await self._write({key: said for key in batch if (said := self._look(key, clients))})
+            except UnavailableError:
+                self._dirty.update(dict.fromkeys(batch))
+                raise
+            await asyncio.sleep(0)
+            self._hear(self._news.take())
+        await self._remove(self._fleet.clients())
+
+    def _hear(self, heard: Heard) -> None:
+        self._dirty.update(dict.fromkeys(heard.objects))
+        for type_url, answered in heard.answers.items():
+            for name in answered:
+                self._dirty.update(dict.fromkeys(self._subjects.of(type_url, name)))
+        if heard.fleet:
+            self._stale.update(dict.fromkeys(self._subjects.keys()))
+            self._stale_from = self._loop.time() + GATHER_SECONDS
+
+    def _batch(self) -> list[Key]:
+        """Take objects to look at: what changed first, then what may be out of date."""
+        batch = list(itertools.islice(self._dirty, TOGETHER))
+        for key in batch:
+            del self._dirty[key]
+            self._stale.pop(key, None)
+        if len(batch) < TOGETHER and self._loop.time() >= self._stale_from:
+            stale = list(itertools.islice(self._stale, TOGETHER - len(batch)))
+            for key in stale:
+                del self._stale[key]
+            batch += stale
+        return batch
+
+    def _look(self, key: Key, clients: Sequence[Client]) -> Observed | None:
+        """Give what is to be said anew of an object; None for nothing."""
+        generation, before = self._subjects.generation(key), self._said.get(key)
+        if generation is None or self._subjects.deleting(key):
+            return None
+        if before is not None and before.generation == generation and self._subjects.foreign(key):
+            return None  # it is for another control plane to say
+        past = Past(generation, before, datetime.now(UTC))
+        observed = self._subjects.observed(key, past, clients, self.health.of)
+        return None if observed == before else observed
+
+    async def _write(self, found: Mapping[Key, Observed]) -> None:
+        if not found:
+            return
+        foreign = frozenset(key for key in found if self._subjects.foreign(key))
+        await self._store.write(_observe(found, foreign, datetime.now(UTC)))
+        for key, observed in found.items():
+            if key in self._said:
+                self._said[key] = observed
+
+    async def _remove(self, clients: Sequence[Client]) -> None:
+        """Forget for good what was deleted and no Envoy leads to any more."""
+        now = self._loop.time()
+        gone = [
+            key
+            for key, since in self._deleting.items()
+            if now - since >= (FOREIGN_SECONDS if self._subjects.foreign(key) else DELETING_SECONDS)
+            and not self._subjects.still_held(key, clients)
+        ]
+        for start in range(0, len(gone), TOGETHER):
+            await self._store.write(_forget(gone[start : start + TOGETHER]))
+
+    @property
+    def _share(self) -> int:
+        """Say how many objects are looked at each time though nobody told of them."""
+        return len(self._said) // SWEEP_SECONDS + 1
+
+    def _next_in_round(self) -> Iterator[Key]:
+        yield from self._round
+        self._round = iter(list(self._said))
+
+
+def _observe(
+    found: Mapping[Key, Observed], foreign: frozenset[Key], now: datetime
+) -> Callable[[Writing], None]:
+    """Give the transaction that keeps what was observed; of another zone's objects only what nobody said yet."""
+
+    def change(store: Writing) -> None:
+        for (kind, object_id), observed in found.items():
+            if (kind, object_id) in foreign:
+                record = store.get(kind, object_id)
+                seen = record.observed if record else None
+                if seen is not None and seen.generation >= observed.generation:
+                    continue
+            store.observe(kind, object_id, observed, now)
+
+    return change
+
+
+def _forget(keys: Sequence[Key]) -> Callable[[Writing], None]:
+    """Give the transaction that removes what is still being deleted."""
+
+    def change(store: Writing) -> None:
+        for kind, object_id in keys:
+            record = store.get(kind, object_id)
+            if record is not None and record.deleting:
+                store.remove(kind, object_id)
+
+    return change

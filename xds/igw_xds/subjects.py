@@ -1,0 +1,258 @@
+"""The objects that are reported on: which resources each consists of, and which object a resource belongs to. Pure."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from igw_model.definitions import gateway_host
+from igw_model.deployment import Deployment
+from igw_model.gateway import Gateway
+from igw_model.record import Kind
+from igw_model.status import Observed
+from igw_model.text import normal_host
+
+from igw_xds import names
+from igw_xds.observation import (
+    Client,
+    Need,
+    NotServed,
+    Past,
+    Programmed,
+    Replicas,
+    deployment_observed,
+    gateway_observed,
+    holds,
+    programmed,
+    unreadable_observed,
+)
+from igw_xds.plan import serves
+from igw_xds.snapshot import CLUSTER, ENDPOINTS, ROUTES, SCOPE, Resource, Snapshot, assembled
+from igw_xds.stream import Holds, Lacks
+from igw_xds.world import Defined, Key, Unreadable, World
+
+Counting = Callable[[str], Replicas | None]
+"""Gives how the replicas of a deployment's backend are; None when nobody asked yet."""
+
+
+@dataclass(slots=True)
+class Subjects:
+    """All objects of a world, and the snapshot that they became."""
+
+    domain: str
+    zone: str | None
+    world: World = field(default_factory=World)
+    snapshot: Snapshot = field(default_factory=lambda: assembled({}))
+    _scopes: dict[str, str] = field(default_factory=dict)
+    """The gateway of a scope."""
+    _attached: dict[str, set[str]] = field(default_factory=dict)
+    """The deployments that name a gateway."""
+
+    def follow(self, world: World, snapshot: Snapshot, changed: Iterable[Key]) -> None:
+        """Take a newer world and its snapshot; `changed` are the objects that came, went or changed."""
+        for key in changed:
+            self._index(key, self.world, present=False)
+            self._index(key, world, present=True)
+        self.world, self.snapshot = world, snapshot
+
+    def keys(self) -> list[Key]:
+        """Name all objects."""
+        return [
+            *((Kind.GATEWAY, key) for key in self.world.gateways),
+            *((Kind.DEPLOYMENT, key) for key in self.world.deployments),
+            *self.world.unreadable,
+        ]
+
+    def of(self, type_url: str, name: str) -> Iterator[Key]:
+        """Name the objects that a resource may say something about."""
+        kind, _, rest = name.partition("/")
+        match kind:
+            case "host" if name in self._scopes:
+                yield Kind.GATEWAY, self._scopes[name]
+            case "gateway":
+                yield Kind.GATEWAY, rest
+                yield from ((Kind.DEPLOYMENT, key) for key in self._attached.get(rest, ()))
+            case "deployment" | "split":
+                deployment_id = rest.partition("/")[0]
+                yield Kind.DEPLOYMENT, deployment_id
+                if type_url == CLUSTER and (found := self.world.deployments.get(deployment_id)):
+                    yield from ((Kind.GATEWAY, key) for key in found.definition.gateway_ids)
+
+    def generation(self, key: Key) -> int | None:
+        """Give the generation of an object; None when it is gone."""
+        found = self._found(key)
+        return None if found is None else found.generation
+
+    def deleting(self, key: Key) -> bool:
+        """Say whether an object is being deleted."""
+        found = self._found(key)
+        return found is not None and found.deleting
+
+    def before(self, key: Key) -> Observed | None:
+        """Give what was observed of an object when it came."""
+        found = self._found(key)
+        return None if found is None else found.observed
+
+    def foreign(self, key: Key) -> bool:
+        """Say whether no gateway of an object is in the zone that is served here."""
+        zones = list(self._zones(key))
+        return bool(zones) and not any(self.zone is None or _same(zone, self.zone) for zone in zones)
+
+    def observed(
+        self, key: Key, past: Past, clients: Sequence[Client], counting: Counting
+    ) -> Observed | None:
+        """Give what is to be said of an object; None for one that is gone."""
+        match key:
+            case (Kind.GATEWAY, key_id) if found := self.world.gateways.get(key_id):
+                gateway = found.definition
+                return gateway_observed(past, gateway.zone, self._gateway(gateway, clients))
+            case (Kind.DEPLOYMENT, key_id) if deployed := self.world.deployments.get(key_id):
+                return self._deployment(deployed.definition, past, clients, counting)
+            case _ if key in self.world.unreadable:
+                return unreadable_observed(past, self._zones(key), self.world.unreadable[key].errors)
+            case _:
+                return None
+
+    def still_held(self, key: Key, clients: Sequence[Client]) -> bool:
+        """Say whether an Envoy still leads requests to an object that is being deleted."""
+        match key:
+            case (Kind.GATEWAY, key_id) if found := self.world.gateways.get(key_id):
+                scopes = (names.scope(host) for host in self._hosts(found.definition))
+                return holds(ROUTES, names.routes(key_id), clients) or any(
+                    self._scopes.get(scope) == key_id and holds(SCOPE, scope, clients) for scope in scopes
+                )
+            case (Kind.DEPLOYMENT, key_id) if deployed := self.world.deployments.get(key_id):
+                return any(
+                    self._behind(gateway_id, client)
+                    for gateway_id in deployed.definition.gateway_ids
+                    for client in clients
+                )
+            case _:
+                return False
+
+    def _behind(self, gateway_id: str, client: Client) -> bool:
+        """Say whether an Envoy has other routes of a gateway than the newest, which do not name what was deleted."""
+        newest = self.snapshot.of(ROUTES).get(names.routes(gateway_id))
+        match client.standing(ROUTES, names.routes(gateway_id)):
+            case Lacks():
+                return False
+            case Holds(version):
+                return newest is None or version != newest.version
+            case refuses:
+                return refuses.kept is not None
+
+    def _found(self, key: Key) -> Defined[Gateway] | Defined[Deployment] | Unreadable | None:
+        kind, object_id = key
+        if kind is Kind.GATEWAY and object_id in self.world.gateways:
+            return self.world.gateways[object_id]
+        if kind is Kind.DEPLOYMENT and object_id in self.world.deployments:
+            return self.world.deployments[object_id]
+        return self.world.unreadable.get(key)
+
+    def _zones(self, key: Key) -> Iterator[str]:
+        match key:
+            case (Kind.GATEWAY, key_id) if found := self.world.gateways.get(key_id):
+                yield found.definition.zone
+            case (Kind.DEPLOYMENT, key_id) if deployed := self.world.deployments.get(key_id):
+                yield from (gateway.zone for gateway in self._gateways(deployed.definition))
+            case _ if key in self.world.unreadable:
+                yield from self.world.unreadable[key].zones
+            case _:
+                pass
+
+    def _gateways(self, deployment: Deployment) -> Iterator[Gateway]:
+        for gateway_id in deployment.gateway_ids:
+            found = self.world.gateways.get(gateway_id)
+            if found is not None and not found.deleting:
+                yield found.definition
+
+    def _hosts(self, gateway: Gateway) -> Iterator[str]:
+        yield gateway_host(gateway.id, self.domain)
+        yield from map(normal_host, gateway.endpoint_configuration.additional_dns)
+
+    def _gateway(self, gateway: Gateway, clients: Sequence[Client]) -> Programmed | NotServed:
+        if not serves(gateway, self.zone):
+            return NotServed(self.zone or "")
+        routes = self.snapshot.of(ROUTES).get(names.routes(gateway.id))
+        scopes = self.snapshot.of(SCOPE)
+        needs = [(SCOPE, scopes.get(names.scope(host))) for host in self._hosts(gateway)]
+        needs = [(ROUTES, routes), *needs, *((CLUSTER, cluster) for cluster in self._clusters(routes))]
+        return _asked(needs, [], clients)
+
+    def _clusters(self, routes: Resource | None) -> Iterator[Resource | None]:
+        """Give the clusters that routes need, those behind a split too."""
+        clusters = self.snapshot.of(CLUSTER)
+        for name in (routes.needs if routes else None) or ():
+            yield (cluster := clusters.get(name))
+            if name.startswith("split/"):
+                yield from map(clusters.get, (cluster.needs if cluster else None) or ())
+
+    def _deployment(
+        self, deployment: Deployment, past: Past, clients: Sequence[Client], counting: Counting
+    ) -> Observed:
+        by_zone: dict[str, list[Gateway]] = {}
+        for gateway in self._gateways(deployment):
+            by_zone.setdefault(next((z for z in by_zone if _same(z, gateway.zone)), gateway.zone), []).append(
+                gateway
+            )
+        served = {zone: found for zone, found in by_zone.items() if serves(found[0], self.zone)}
+        seen: Mapping[str, Programmed | NotServed] = {
+            zone: self._deployed(deployment, found, clients) for zone, found in served.items()
+        } or {zone: NotServed(self.zone or "") for zone in by_zone}
+        replicas = self._replicas(deployment, counting)
+        return deployment_observed(past, seen, replicas, disabled=deployment.disabled)
+
+    def _deployed(
+        self, deployment: Deployment, gateways: Iterable[Gateway], clients: Sequence[Client]
+    ) -> Programmed:
+        name = names.deployment_cluster(deployment.id)
+        own = [(CLUSTER, self.snapshot.of(CLUSTER).get(name))]
+        if (endpoints := self.snapshot.of(ENDPOINTS).get(name)) is not None:  # a name's are Envoy's affair
+            own.append((ENDPOINTS, endpoints))
+        routes = self.snapshot.of(ROUTES)
+        return _asked(own, [(ROUTES, routes.get(names.routes(gateway.id))) for gateway in gateways], clients)
+
+    def _replicas(self, deployment: Deployment, counting: Counting) -> Replicas:
+        """Count replicas: those that registered themselves are ready as long as they are heard of."""
+        if deployment.backend is not None:
+            return counting(deployment.id) or Replicas(0, 1, asked=False)
+        registered = len(self.world.replicas.get(deployment.id, ()))
+        least = deployment.autoscaling.min if deployment.autoscaling else 1
+        return Replicas(registered, max(registered, least))
+
+    def _index(self, key: Key, world: World, *, present: bool) -> None:
+        match key:
+            case (Kind.GATEWAY, key_id) if found := world.gateways.get(key_id):
+                for host in self._hosts(found.definition):
+                    self._own_scope(names.scope(host), key_id, present=present)
+            case (Kind.DEPLOYMENT, key_id) if deployed := world.deployments.get(key_id):
+                for gateway_id in deployed.definition.gateway_ids:
+                    attached = self._attached.setdefault(gateway_id, set())
+                    attached.add(key_id) if present else attached.discard(key_id)
+            case _:
+                pass
+
+    def _own_scope(self, scope: str, gateway_id: str, *, present: bool) -> None:
+        if present:
+            self._scopes[scope] = gateway_id
+        elif self._scopes.get(scope) == gateway_id:
+            del self._scopes[scope]
+
+
+def _same(zone: str, other: str) -> bool:
+    return zone.casefold() == other.casefold()
+
+
+def _asked(
+    own: Sequence[tuple[str, Resource | None]],
+    others: Sequence[tuple[str, Resource | None]],
+    clients: Sequence[Client],
+) -> Programmed:
+    """Ask for all resources; while one is not published yet nobody has them all."""
+    have, have_others = _present(own), _present(others)
+    seen = programmed(have, have_others, clients)
+    if len(have) == len(own) and len(have_others) == len(others):
+        return seen
+    return Programmed(0, seen.connected, seen.refused_by, seen.text, seen.own)
+
+
+def _present(needs: Iterable[tuple[str, Resource | None]]) -> list[Need]:
+    return [(type_url, resource) for type_url, resource in needs if resource is not None]
