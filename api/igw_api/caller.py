@@ -3,8 +3,12 @@
 Source: docs/inference-api.md, sections 3 ("Roles") and 5.
 """
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
+
+from igw_api.methods import Method
 
 
 class Role(IntEnum):
@@ -21,3 +25,10 @@ class Caller:
     principal: str
     organization_id: str
     role: Role
+
+
+Authenticate = Callable[[Sequence[str]], Awaitable[Caller]]
+"""The values of the Authorization headers in, who that is out. Raises RefusedError."""
+
+Operation = Callable[[Method, Caller, Mapping[str, Any]], Awaitable[dict[str, Any]]]
+"""A method and its document in, its answer out, as every transport asks it: `Operations.call`. Raises RefusedError."""

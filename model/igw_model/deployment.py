@@ -13,6 +13,13 @@ from igw_model.document import Choice, FieldError, Many, Spec, parse
 from igw_model.text import HostLabel, HostName, Identifier, IpAddress, ModelName, NonEmpty, Port, UrlPath
 
 GPU_COUNTS = (1, 2, 4, 8, 16)
+CAPACITY_CLASSES = {
+    0: "CAPACITY_CLASS_UNSPECIFIED",
+    1: "CAPACITY_CLASS_RESERVED",
+    2: "CAPACITY_CLASS_ON_DEMAND",
+}
+MOST_REPLICAS = 4_294_967_295
+"""uint32."""
 
 
 class Address(Spec):
@@ -84,10 +91,10 @@ CapacityClass = Literal["CAPACITY_CLASS_RESERVED", "CAPACITY_CLASS_ON_DEMAND"]
 class Autoscaling(Spec):
     """How many replicas there may be."""
 
-    min: Annotated[int, Field(ge=1)]
-    max: Annotated[int, Field(ge=1)]
+    min: Annotated[int, Field(ge=1, le=MOST_REPLICAS)]
+    max: Annotated[int, Field(ge=1, le=MOST_REPLICAS)]
     priority: Annotated[int, Field(ge=0, le=1000)] = 0
-    concurrency: Annotated[int, Field(ge=1)] | None = None
+    concurrency: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] | None = None
     capacity_classes: Many[CapacityClass] = ()
 
     @field_validator("max")

@@ -1,0 +1,145 @@
+"""gRPC over the operations: every method of every service, found in the descriptors, on a port of its own.
+
+Bytes go through `messages`; a refusal becomes a gRPC status, with its details as google.rpc.Status in the metadata
+`grpc-status-details-bin` (github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, "Status-Details").
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import grpc.aio
+import structlog
+from google.rpc.status_pb2 import Status
+from igw_ops.listening import add_grpc_port
+
+from igw_api.caller import Authenticate, Operation
+from igw_api.details import packed
+from igw_api.failure import Code, Detail, RefusedError
+from igw_api.messages import PROCEDURES, Procedure, document, message
+from igw_api.methods import Method
+from igw_api.metrics import CALL_SECONDS, CALLS
+
+log = structlog.get_logger(__name__)
+
+OPTIONS = (
+    ("grpc.max_receive_message_length", 1024 * 1024),
+    ("grpc.max_send_message_length", -1),  # lists have no pages
+    ("grpc.max_concurrent_streams", 100),
+    ("grpc.so_reuseport", 0),  # a second control plane on the port is an error, not a coin toss
+)
+
+STATUS: Mapping[Code, grpc.StatusCode] = {
+    Code.INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    Code.PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
+    Code.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Code.ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    Code.FAILED_PRECONDITION: grpc.StatusCode.FAILED_PRECONDITION,
+    Code.RESOURCE_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Code.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
+    Code.INTERNAL: grpc.StatusCode.INTERNAL,
+    Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+}
+
+TEXT_CHARACTERS = 500
+STATUS_BYTES = 3 * 1024
+"""Clients take 8 KiB of metadata in all; beyond that they see no status at all, so we cut ours short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A listening server; `port` is the real one when 0 was asked for."""
+
+    port: int
+    grpc_server: grpc.aio.Server
+
+    async def stop(self, grace: float = 1.0) -> None:
+        """Take no new calls, give those under way `grace` seconds, then cut them."""
+        await self.grpc_server.stop(grace)
+
+
+async def serve(call: Operation, authenticate: Authenticate, host: str, port: int) -> Server:
+    """Listen and serve. Raises CannotListenError."""
+    server = grpc.aio.server(options=OPTIONS)
+    shell = _Shell(call, authenticate)
+    for service, procedures in groupby(PROCEDURES, key=lambda procedure: procedure.service):
+        server.add_generic_rpc_handlers((shell.service(service, procedures),))
+    bound = add_grpc_port(server, "api, gRPC", host, port)
+    await server.start()
+    log.info("api server listening", transport="grpc", address=f"{host}:{bound}")
+    return Server(bound, server)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shell:
+    call: Operation
+    authenticate: Authenticate
+
+    def service(self, name: str, procedures: Iterable[Procedure]) -> grpc.GenericRpcHandler:
+        """Give gRPC's table of a service; messages stay bytes, so that malformed ones get our answer."""
+        methods = {
+            procedure.method.value: grpc.unary_unary_rpc_method_handler(self._method(procedure))
+            for procedure in procedures
+        }
+        return grpc.method_handlers_generic_handler(name, methods)
+
+    def _method(self, procedure: Procedure) -> Any:
+        async def answer(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            begun, status_name = time.perf_counter(), grpc.StatusCode.CANCELLED.name
+            try:
+                outcome = await self._outcome(procedure, data, context)
+                status_name = "OK" if isinstance(outcome, bytes) else STATUS[outcome.code].name
+            finally:
+                _told(procedure.method, status_name, time.perf_counter() - begun)
+            if isinstance(outcome, bytes):
+                return outcome
+            status = status_of(outcome)
+            metadata = (("grpc-status-details-bin", status.SerializeToString(deterministic=True)),)
+            await context.abort(STATUS[outcome.code], status.message, metadata)
+            raise AssertionError("abort raises")
+
+        return answer
+
+    async def _outcome(
+        self, procedure: Procedure, data: bytes, context: grpc.aio.ServicerContext
+    ) -> bytes | RefusedError:
+        try:
+            return await self._answer(procedure, data, context)
+        except RefusedError as refused:
+            return refused
+        except Exception:
+            log.exception("call failed", transport="grpc", method=procedure.method)
+            return RefusedError(Code.INTERNAL, "internal error")
+
+    async def _answer(self, procedure: Procedure, data: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        metadata = context.invocation_metadata() or ()
+        caller = await self.authenticate([value for key, value in metadata if key == "authorization"])
+        answer = await self.call(procedure.method, caller, document(procedure, data))
+        # In a thread, since a list of thousands takes its time.
+        return await asyncio.to_thread(message, procedure, answer)
+
+
+def _told(method: Method, status: str, seconds: float) -> None:
+    """Log and count a call as HTTP's access log does; no token, message or answer is in it."""
+    CALLS.labels(method, status).inc()
+    CALL_SECONDS.labels(method, status).observe(seconds)
+    milliseconds = round(seconds * 1000, 3)
+    log.info("call", transport="grpc", method=method, status=status, milliseconds=milliseconds)
+
+
+def status_of(refused: RefusedError) -> Status:
+    """Give a refusal as google.rpc.Status, with the text and as many details as the metadata has room for."""
+    details: Sequence[Detail] = refused.details
+    text = refused.message
+    if len(text) > TEXT_CHARACTERS:
+        text = f"{text[: TEXT_CHARACTERS - 1]}…"
+    while True:
+        number = STATUS[refused.code].value[0]
+        status = Status(code=number, message=text, details=packed(details))
+        if not details or status.ByteSize() <= STATUS_BYTES:
+            return status
+        details = details[: len(details) // 2]
