@@ -128,7 +128,7 @@ class _Builder:
         listen, admin, xds, ops = self._at(), self._at(), self._at(), self._at()
         self._igw(
             f"xds-{proxy}",
-            *("xds", "-f", str(self._folder / "definitions.yaml"), "--no-access-log"),
+            *("xds", "--no-api", "-f", str(self._folder / "definitions.yaml"), "--no-access-log"),
             *("--port", str(xds.port), "--ops-port", str(ops.port), "--listen", _text(listen)),
             *("--extauth", _text(checks), "--auth-transport", proxy.value, "--extproc", _text(exchanges)),
         )

@@ -1,27 +1,27 @@
-"""`igw`: the commands, and nothing else."""
+"""`igw`: the command and how it ends; the commands themselves are in `commands`."""
 
 import importlib.metadata
 from typing import Annotated
 
 import typer
 
-from igw_cli import definitions, services
-from igw_cli.up import up
+from igw_cli.commands import CONTEXT, Commands
+
+EPILOG = (
+    "Exit status: 0 done · 1 failed · 2 wrong usage or invalid definition · 3 not found · "
+    "4 refused: no, a bad or a weak token · 5 conflict or precondition · 6 server unavailable · "
+    "7 waited in vain: not in time, or it ended in ERROR · 130 interrupted."
+)
 
 app = typer.Typer(
     name="igw",
-    help="An inference gateway: an Envoy control plane, and the services that Envoy asks while it serves.",
+    cls=Commands,
+    help="An inference gateway: an Envoy control plane, its management API, and the services that Envoy asks.",
+    epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT,
 )
-app.command()(up)
-app.command()(definitions.validate)
-app.command()(definitions.render)
-app.command()(services.xds)
-app.command()(services.extauth)
-app.command()(services.extproc)
-app.add_typer(services.demo, name="demo", help="The servers that `igw up --demo` runs beside the gateway.")
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer's callback

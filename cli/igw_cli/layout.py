@@ -10,6 +10,8 @@ from pathlib import Path
 from igw_demo.model_server import ModelSettings
 from igw_xds.settings import AuthTransport
 
+from igw_cli.state import admin_token, database, key_file
+
 LOOPBACK = "127.0.0.1"
 NODE_ID = "local"
 ACCESS_LOG_SOON = ("--file-flush-interval-msec", "500")
@@ -29,6 +31,8 @@ class Ports:
     extauth_ops: int
     extproc: int
     extproc_ops: int
+    api: int
+    api_grpc: int
     authority: int
     models: tuple[int, ...] = ()
 
@@ -52,6 +56,9 @@ class Layout:
     files: tuple[Path, ...]
     state_dir: Path
     organization: str | None
+    admin_organization: str
+    management: tuple[str, ...]
+    """Options of the management API, passed on as they were given."""
     auth_transport: AuthTransport
     zone: str | None
     domain: str
@@ -69,6 +76,26 @@ class Layout:
         return self.state_dir / "demo-tokens.json"
 
     @property
+    def admin_token(self) -> Path:
+        """Give the file with the local admin's token, mode 0600."""
+        return admin_token(self.state_dir)
+
+    @property
+    def database(self) -> Path:
+        """Give the control plane's store."""
+        return database(self.state_dir)
+
+    @property
+    def key_file(self) -> Path:
+        """Give the file of the store's key."""
+        return key_file(self.state_dir)
+
+    @property
+    def api(self) -> str:
+        """Give the URL of the management API's server."""
+        return f"http://{LOOPBACK}:{self.ports.api}"
+
+    @property
     def demo(self) -> Path:
         """Give the file with the demo's definitions."""
         return self.state_dir / "demo.yaml"
@@ -78,12 +105,15 @@ def services(layout: Layout, *, demo: bool) -> list[Child]:
     """Give our services: control plane, extauth, extproc."""
     ports = layout.ports
     environment = dict(os.environ)
+    # What names files and folders for `igw up` must not be read once more by its children.
+    for name in ("IGW_FILES", "IGW_STATE_DIR", "IGW_BACKEND_NETWORKS"):
+        environment.pop(name, None)
     if demo:
         authority = f"http://{LOOPBACK}:{ports.authority}"
         environment["IGW_COREWEAVE_WHOAMI_URL"] = f"{authority}/v1beta1/auth/whoami"
         environment["IGW_WANDB_GRAPHQL_URL"] = f"{authority}/graphql"
     return [
-        _xds(layout),
+        _xds(layout, environment),
         _igw(
             "extauth",
             layout,
@@ -133,7 +163,7 @@ def envoy(layout: Layout, command: str, concurrency: int | None) -> Child:
     )
 
 
-def _xds(layout: Layout) -> Child:
+def _xds(layout: Layout, environment: Mapping[str, str]) -> Child:
     ports = layout.ports
     optional = [
         *(("--zone", layout.zone) if layout.zone else ()),
@@ -150,8 +180,14 @@ def _xds(layout: Layout) -> Child:
         *("--extauth", _join(LOOPBACK, extauth), "--auth-transport", layout.auth_transport.value),
         *("--extproc", _join(LOOPBACK, ports.extproc)),
         *("--max-body-bytes", layout.max_body_bytes),
+        *("--state-dir", layout.state_dir),
+        *("--api-port", ports.api, "--api-grpc-port", ports.api_grpc),
+        *("--admin-token-file", layout.admin_token, "--admin-organization-id", layout.admin_organization),
+        *("--endpoint-scheme", "http", "--endpoint-port", ports.ingress),
+        *layout.management,
         *optional,
         health=_url(ports.xds_ops, "readyz"),
+        environment=environment,
     )
 
 

@@ -3,14 +3,21 @@
 import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from igw_store.files import Loaded, load
 from igw_xds.settings import MIB, AuthTransport, HostPort
+
+if TYPE_CHECKING:
+    from igw_store.files import Loaded  # pydantic is slow to import: only who loads files pays for it
 
 INVALID = 2
 """Exit status for definitions or options that cannot be used; nothing was started."""
+
+
+class CannotStartError(Exception):
+    """What is set or kept cannot be used; the text says which and why."""
+
 
 Files = Annotated[
     list[Path] | None,
@@ -38,6 +45,35 @@ MaxBody = Annotated[
     int,
     typer.Option(
         envvar="IGW_MAX_BODY_BYTES", min=1024, max=128 * MIB, help="Largest request body; 413 above."
+    ),
+]
+RolesFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="IGW_ROLES_FILE",
+        help="YAML file: which principals and organisations may use the management API.",
+    ),
+]
+ParametersFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="IGW_PARAMETERS_FILE", help="YAML file: zones, engines and instance types that the API offers."
+    ),
+]
+BackendNetworks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend-network",
+        envvar="IGW_BACKEND_NETWORKS",
+        help="Network (CIDR) in which callers of the API may have model servers. Repeatable.",
+    ),
+]
+AllowDnsBackends = Annotated[
+    bool,
+    typer.Option(
+        "--allow-dns-backends",
+        envvar="IGW_ALLOW_DNS_BACKENDS",
+        help="Let callers of the API name model servers by DNS: such a name may lead outside of those networks.",
     ),
 ]
 LogLevel = Annotated[str, typer.Option(envvar="IGW_LOG_LEVEL", help="debug, info, warning or error.")]
@@ -70,8 +106,30 @@ def host_port(text: str) -> HostPort:
     return HostPort(host.strip("[]"), int(port))
 
 
-def loaded(files: Sequence[Path], organization: str | None) -> Loaded:
+def management_options(
+    roles_file: Path | None, parameters_file: Path | None, networks: Sequence[str], *, allow_dns: bool
+) -> tuple[str, ...]:
+    """Give the options of the management API as `igw xds` takes them. Raises BadParameter."""
+    return (
+        *(("--roles-file", str(roles_file.absolute())) if roles_file else ()),
+        *(("--parameters-file", str(parameters_file.absolute())) if parameters_file else ()),
+        *(part for text in networks for part in ("--backend-network", str(network(text)))),
+        *(("--allow-dns-backends",) if allow_dns else ()),
+    )
+
+
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Read a network in CIDR notation."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a network in CIDR notation, as 10.0.0.0/8") from None
+
+
+def loaded(files: Sequence[Path], organization: str | None) -> "Loaded":
     """Give the definitions of these files, or end the program with all of their errors."""
+    from igw_store.files import load  # noqa: PLC0415 - see above
+
     state = load(files, organization)
     if state.errors:
         for error in state.errors:

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
@@ -15,8 +15,12 @@ from igw_xds.plan import Plan, PlannedGateway
 from rich.console import Console
 from rich.table import Table
 
+from igw_cli.client import BASE
+
 QUESTION = "Say hello"
 TABLE_WIDTH = 140
+SHOWN = 20
+"""Gateways printed at once; with thousands the API is the place to look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,9 @@ class Serving:
     admin: str
     domain: str
     tokens: Mapping[Provider, str]
+    api: str
+    admin_token: Path
+    organization: str
 
 
 def routing_name(routing: Routing) -> str:
@@ -44,23 +51,64 @@ def routing_name(routing: Routing) -> str:
             assert_never(other)
 
 
-def show(serving: Serving, console: Console) -> None:
-    """Print the table, and one curl line for each gateway, unwrapped so that it can be copied."""
+def show(serving: Serving, gateways: Sequence[PlannedGateway], console: Console) -> None:
+    """Print a table of gateways, and one curl line for each, unwrapped so that it can be copied."""
+    gateways, more = gateways[:SHOWN], len(gateways) - SHOWN
     table = Table("Gateway", "Routing", "Auth", "Models", "URL", box=None, pad_edge=False)
-    for gateway in serving.plan.gateways:
+    for gateway in gateways:
         models = "\n".join(model.name for model in gateway.models) or "none"
         urls = "\n".join(_url(host, serving) for host in gateway.hosts)
         table.add_row(gateway.name, _routing(gateway.routing), gateway.policy.provider.value, models, urls)
     # A URL that is cut or wrapped cannot be copied: rather let a narrow terminal wrap the line.
     Console(file=console.file, width=max(console.width, TABLE_WIDTH)).print(table)
-    for gateway in serving.plan.gateways:
+    for gateway in gateways:
         if gateway.models:
             console.print(f"\n# {gateway.name}", style="dim")
             console.print(curl(gateway, serving), soft_wrap=True, markup=False, highlight=False)
+    if more > 0:
+        console.print(f"\n{more} more: igw get gateways --server {serving.api}", style="dim", soft_wrap=True)
+    console.print()
+
+
+def show_start(serving: Serving, console: Console) -> None:
+    """Print what is served, the demo's tokens, and how to manage it."""
+    if serving.plan.gateways:
+        show(serving, serving.plan.gateways, console)
+    else:
+        console.print(
+            "No gateway yet: make one through the management API, `igw apply -f FILE`, or start with -f.\n"
+        )
     for provider, token in serving.tokens.items():
         console.print(f"\n# demo token, {provider.value}", style="dim")
         console.print(token, soft_wrap=True, markup=False, highlight=False)
-    console.print()
+    _show_management(serving, console)
+
+
+def _show_management(serving: Serving, console: Console) -> None:
+    console.print(f"\n# manage it: {serving.api} (documentation: {serving.api}/docs)", style="dim")
+    # Indented, to be told from the lines that ask a gateway.
+    for command in management(serving):
+        console.print(f"  {command}", soft_wrap=True, markup=False, highlight=False)
+    console.print(
+        f"# the admin token manages organisation {serving.organization}; "
+        "gateways that it makes admit tokens of that organisation\n",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def management(serving: Serving) -> tuple[str, str]:
+    """Give two lines that list the gateways over the management API; neither shows the token."""
+    token = shlex.quote(str(serving.admin_token))
+    return (
+        f'curl -sS {serving.api}{BASE}/gateways -H "Authorization: Bearer $(cat {token})"',
+        f"igw get gateways --server {serving.api} --token-file {token}",
+    )
+
+
+def told(gateway: PlannedGateway) -> object:
+    """Give what is printed of a gateway: another of these is worth printing, another weight is not."""
+    return gateway.name, gateway.hosts, gateway.routing, gateway.policy, [m.name for m in gateway.models]
 
 
 def curl(gateway: PlannedGateway, serving: Serving) -> str:
@@ -102,6 +150,9 @@ def write_ready(path: Path, serving: Serving, pids: Mapping[str, int]) -> None:
     document = {
         "ingress": serving.ingress,
         "envoyAdmin": serving.admin,
+        "api": serving.api,
+        "adminTokenFile": str(serving.admin_token),
+        "organization": serving.organization,
         "gateways": list(_gateways(serving.plan.gateways)),
         "tokens": {provider.value: token for provider, token in serving.tokens.items()},
         "pids": dict(pids),

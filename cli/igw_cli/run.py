@@ -6,24 +6,27 @@ import ipaddress
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 from igw_demo.bundle import demo_replicas
-from igw_model.definitions import Definitions
 from igw_model.policy import Provider
-from igw_store.watch import watch
-from igw_xds.plan import plan, serves
+from igw_xds.plan import Memo, Plan, plan, serves
 from rich.console import Console
 from rich.text import Text
 
 from igw_cli import layout as parts
 from igw_cli.layout import LOOPBACK, Child, Layout
 from igw_cli.lines import readable
-from igw_cli.report import Serving, show, write_ready
+from igw_cli.report import Serving, show, show_start, told, write_ready
 from igw_cli.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from igw_xds.world import World  # the store is slow to import, and the children wait
 
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.1
+FOLLOW_AGAIN_SECONDS = 1.0
 
 
 def _reachable(listen: str) -> str:
@@ -40,7 +43,6 @@ class Run:
     def __init__(
         self,
         layout: Layout,
-        definitions: Definitions,
         tokens: Mapping[Provider, str],
         ready_file: Path | None,
         *,
@@ -48,7 +50,7 @@ class Run:
     ) -> None:
         self.failure: str | None = None
         self._layout = layout
-        self._definitions = definitions
+        self._plan = Plan()
         self._tokens = tokens
         self._ready_file = ready_file
         self._demo = demo
@@ -60,7 +62,7 @@ class Run:
     async def run(self, stop: asyncio.Event, envoy: Child) -> None:
         """Serve until `stop` is set, or say in `failure` why that was not possible."""
         stopped = asyncio.create_task(stop.wait())
-        work = asyncio.create_task(self._serve(envoy, stop))
+        work = asyncio.create_task(self._serve(envoy))
         try:
             if self._ready_file:
                 self._ready_file.unlink(missing_ok=True)  # one of an earlier run that was killed
@@ -76,8 +78,7 @@ class Run:
         if not work.cancelled():
             work.result()
 
-    async def _serve(self, envoy: Child, stop: asyncio.Event) -> None:
-        self._warn_of_other_zones(self._definitions)
+    async def _serve(self, envoy: Child) -> None:
         replicas = demo_replicas(self._layout.ports.models) if self._demo else ()
         children = parts.services(self._layout, demo=self._demo)
         children += parts.demo_servers(self._layout, replicas) if self._demo else []
@@ -92,13 +93,7 @@ class Run:
         if waiting:
             self.failure = f"not serving: {waiting}"
             return
-        self._serving = True
-        self._tell()
-        async for state in watch(self._layout.files, self._layout.organization, stop):
-            if not state.errors and state.definitions != self._definitions:
-                self._definitions = state.definitions
-                self._warn_of_other_zones(state.definitions)
-                self._tell()
+        await self._follow()
 
     async def _answers(self, client: httpx.AsyncClient, child: Child, deadline: float) -> str:
         """Wait for a child to answer its health check; give the reason if it does not."""
@@ -110,23 +105,78 @@ class Run:
         return f"{child.name} does not answer at {child.health}"
 
     async def _accepted(self, client: httpx.AsyncClient, deadline: float) -> str:
-        """Wait until Envoy has acknowledged all of its configuration; give the reason if it does not."""
+        """Wait until Envoy has answered to all of its configuration; give the reason if it does not.
+
+        What it refuses is said and keeps nobody from being served the rest: the API tells which object it was.
+        """
         reason = "Envoy has not connected to the control plane"
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.HTTPError):
                 status = (await client.get(f"http://{LOOPBACK}:{self._layout.ports.xds_ops}/status")).json()
                 for proxy in status["proxies"]:
                     if proxy["rejections"]:
-                        return f"Envoy rejected its configuration: {proxy['rejections']}"
+                        self._say(f"Envoy refuses some of its configuration: {proxy['rejections']}", "red")
+                        return ""
                     if proxy["synced"]:
                         return ""
                     reason = "Envoy has not acknowledged its configuration"
             await asyncio.sleep(POLL_SECONDS)
         return reason
 
-    def _tell(self) -> None:
-        show(self._report(), self._out)
-        self._write_ready()
+    async def _follow(self) -> None:
+        """Tell what is served now, and each gateway that comes or changes, as the control plane's store has it.
+
+        Only a report: where the store cannot be read, what runs goes on, and it is tried again.
+        """
+        from igw_store.database import CannotOpenError  # noqa: PLC0415 - slow to import, and the children wait
+        from igw_store.store import UnavailableError  # noqa: PLC0415
+
+        while True:
+            try:
+                await self._follow_store()
+            except (CannotOpenError, UnavailableError) as error:
+                self._say(f"the store cannot be read: {error}", "yellow")
+            await asyncio.sleep(FOLLOW_AGAIN_SECONDS)
+
+    async def _follow_store(self) -> None:
+        from igw_store.cipher import Cipher  # noqa: PLC0415 - see above
+        from igw_store.sqlite import open_store  # noqa: PLC0415
+        from igw_xds.world import World, after  # noqa: PLC0415
+
+        store = await open_store(self._layout.database, Cipher.from_file(self._layout.key_file))
+        world, memo, elsewhere = World(), Memo(), set[str]()
+        try:
+            async for change in store.watch():
+                world = after(world, change)
+                self._tell(self._planned(world, memo))
+                elsewhere = self._warn_of_other_zones(world, elsewhere)
+        finally:
+            await store.aclose()
+
+    def _planned(self, world: "World", memo: Memo) -> Plan:
+        layout = self._layout
+        return plan(
+            world.served_gateways,
+            world.served_deployments,
+            domain=layout.domain,
+            zone=layout.zone,
+            replicas=world.replicas,
+            memo=memo,
+        )
+
+    def _tell(self, newer: Plan) -> None:
+        known = {gateway.id: told(gateway) for gateway in self._plan.gateways}
+        self._plan = newer
+        if not self._serving:
+            self._serving = True
+            show_start(self._report(), self._out)
+            self._write_ready()
+            return
+        changed = [gateway for gateway in newer.gateways if known.get(gateway.id) != told(gateway)]
+        if changed:
+            show(self._report(), changed, self._out)
+        if changed or len(known) != len(newer.gateways):
+            self._write_ready()
 
     def _write_ready(self) -> None:
         if not self._serving or not self._ready_file:
@@ -139,25 +189,24 @@ class Run:
     def _report(self) -> Serving:
         layout = self._layout
         return Serving(
-            plan=plan(
-                self._definitions.gateways,
-                self._definitions.deployments,
-                domain=layout.domain,
-                zone=layout.zone,
-            ),
+            plan=self._plan,
             ingress=f"http://{_reachable(layout.listen)}:{layout.ports.ingress}",
             port=layout.ports.ingress,
             admin=f"http://{LOOPBACK}:{layout.ports.admin}",
             domain=layout.domain,
             tokens=self._tokens,
+            api=layout.api,
+            admin_token=layout.admin_token,
+            organization=layout.admin_organization,
         )
 
-    def _warn_of_other_zones(self, definitions: Definitions) -> None:
-        for gateway in definitions.gateways:
-            if not serves(gateway, self._layout.zone):
-                self._say(
-                    f"gateway {gateway.name} is in zone {gateway.zone} and is not served here", "yellow"
-                )
+    def _warn_of_other_zones(self, world: "World", known: set[str]) -> set[str]:
+        """Say once of each gateway that it is not served here; give the ids of those."""
+        strangers = {g.id: g for g in world.served_gateways if not serves(g, self._layout.zone)}
+        for gateway_id in strangers.keys() - known:
+            gateway = strangers[gateway_id]
+            self._say(f"gateway {gateway.name} is in zone {gateway.zone} and is not served here", "yellow")
+        return set(strangers)
 
     def _show(self, name: str, line: str) -> None:
         text, colour = readable(line)

@@ -12,71 +12,25 @@ from typing import Annotated
 
 import typer
 from igw_ops import logs, process
-from igw_xds.settings import AuthTransport
 
 from igw_cli.options import (
-    DOMAIN,
     INVALID,
     MAX_BODY,
-    Domain,
-    Files,
+    CannotStartError,
     LogLevel,
     MaxBody,
-    Organization,
-    Transport,
-    Zone,
     fail,
-    host_port,
-    loaded,
     port_option,
 )
 
-demo = typer.Typer(no_args_is_help=True)
+demo = typer.Typer(no_args_is_help=True, help="The servers that `igw up --demo` runs beside the gateway.")
 
 Host = Annotated[str, typer.Option(envvar="IGW_HOST", help="Address to listen on.")]
 LOOPBACK = "127.0.0.1"
-
-
-def xds(
-    file: Files = None,
-    host: Host = LOOPBACK,
-    port: Annotated[int, port_option("IGW_XDS_PORT", "Port for Envoys (gRPC, ADS)")] = 18000,
-    ops_port: Annotated[int, port_option("IGW_XDS_OPS_PORT", "Port for health, metrics and status")] = 18001,
-    listen: Annotated[
-        str, typer.Option(help="Address that Envoys listen on for clients.")
-    ] = "127.0.0.1:8080",
-    extauth: Annotated[str, typer.Option(help="Where Envoys find extauth.")] = "127.0.0.1:18010",
-    auth_transport: Transport = AuthTransport.HTTP,
-    extproc: Annotated[str, typer.Option(help="Where Envoys find extproc.")] = "127.0.0.1:18020",
-    access_log: Annotated[bool, typer.Option(help="Let Envoys write an access log.")] = True,
-    organization_id: Organization = None,
-    zone: Zone = None,
-    domain: Domain = DOMAIN,
-    max_body_bytes: MaxBody = MAX_BODY,
-    log_level: LogLevel = "info",
-) -> None:
-    """Run the control plane: definitions to Envoys over ADS; changed files are picked up."""
-    from igw_store.watch import watch  # noqa: PLC0415 - a child pays for its own part only
-    from igw_xds.service import ControlPlane, serve  # noqa: PLC0415
-    from igw_xds.settings import DataPlane, HostPort  # noqa: PLC0415
-
-    files = file or []
-    loaded(files, organization_id)
-    settings = ControlPlane(
-        grpc=HostPort(host, port),
-        ops=HostPort(host, ops_port),
-        domain=domain,
-        zone=zone,
-        data_plane=DataPlane(
-            listen=host_port(listen),
-            extauth=host_port(extauth),
-            auth_transport=auth_transport,
-            extproc=host_port(extproc),
-            max_body_bytes=max_body_bytes,
-            access_log=access_log,
-        ),
-    )
-    _run("xds", log_level, lambda stop: serve(settings, watch(files, organization_id, stop), stop))
+WhoamiUrl = Annotated[
+    str, typer.Option(envvar="IGW_COREWEAVE_WHOAMI_URL", help="Who a CoreWeave token belongs to.")
+]
+WHOAMI_URL = "https://api.coreweave.com/v1beta1/auth/whoami"
 
 
 def extauth(
@@ -84,9 +38,7 @@ def extauth(
     port: Annotated[int, port_option("IGW_EXTAUTH_PORT", "Port for checks over HTTP")] = 18010,
     grpc_port: Annotated[int, port_option("IGW_EXTAUTH_GRPC_PORT", "Port for checks over gRPC")] = 18011,
     ops_port: Annotated[int, port_option("IGW_EXTAUTH_OPS_PORT", "Port for health and metrics")] = 18012,
-    coreweave_whoami_url: Annotated[
-        str, typer.Option(envvar="IGW_COREWEAVE_WHOAMI_URL", help="Who a CoreWeave token belongs to.")
-    ] = "https://api.coreweave.com/v1beta1/auth/whoami",
+    coreweave_whoami_url: WhoamiUrl = WHOAMI_URL,
     wandb_graphql_url: Annotated[
         str, typer.Option(envvar="IGW_WANDB_GRAPHQL_URL", help="Who a W&B key belongs to.")
     ] = "https://api.wandb.ai/graphql",
@@ -102,7 +54,7 @@ def extauth(
     from igw_extauth.service import serve  # noqa: PLC0415 - a child pays for its own part only
     from igw_extauth.settings import Settings  # noqa: PLC0415
 
-    with _explained():
+    with explained():
         settings = Settings(
             http_host=host,
             http_port=port,
@@ -115,7 +67,7 @@ def extauth(
             cache_seconds=cache_seconds,
             failure_cache_seconds=failure_cache_seconds,
         )
-    _run("extauth", log_level, lambda stop: serve(settings, stop))
+    run_service("extauth", log_level, lambda stop: serve(settings, stop))
 
 
 def extproc(
@@ -130,7 +82,7 @@ def extproc(
     from igw_extproc.settings import Settings  # noqa: PLC0415
 
     settings = Settings(host=host, port=port, ops_host=host, ops_port=ops_port, max_body_bytes=max_body_bytes)
-    _run("extproc", log_level, lambda stop: serve(settings, stop))
+    run_service("extproc", log_level, lambda stop: serve(settings, stop))
 
 
 @demo.command()
@@ -146,9 +98,9 @@ def model(
     """Run a small OpenAI-compatible model server."""
     from igw_demo.model_server import ModelSettings, serve_model  # noqa: PLC0415 - a child pays for its own part only
 
-    with _explained():
+    with explained():
         settings = ModelSettings(name, json.loads(deployments), host, port)
-    _run(name, log_level, lambda stop: serve_model(settings, stop))
+    run_service(name, log_level, lambda stop: serve_model(settings, stop))
 
 
 @demo.command()
@@ -161,15 +113,18 @@ def authority(
     """Run a local identity authority that answers as CoreWeave's and W&B's do."""
     from igw_demo.authority import AuthoritySettings, serve_authority  # noqa: PLC0415 - see above
 
-    _run(
+    run_service(
         "authority", log_level, lambda stop: serve_authority(AuthoritySettings(tokens_file, host, port), stop)
     )
 
 
-def _run(service: str, log_level: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+def run_service(service: str, log_level: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run one service until it is asked to stop; what stands in its way ends the program with a message."""
     logs.configure(service, log_level)
     try:
         process.run(main)
+    except CannotStartError as error:
+        fail(f"{service}: {error}", INVALID)
     except (OSError, ExceptionGroup) as error:
         fail(f"{service}: {_first(error)}")
 
@@ -181,8 +136,9 @@ def _first(error: BaseException) -> BaseException:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
+    """End the program with the message of a setting that cannot be used."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, CannotStartError) as error:
         fail(str(error), INVALID)

@@ -11,31 +11,42 @@ from typing import Annotated
 import typer
 from igw_demo.bundle import REPLICAS, demo_replicas, render_demo
 from igw_demo.tokens import DemoTokens, demo_tokens
+from igw_model.definitions import Definitions
 from igw_model.policy import Provider
 from igw_ops import process
+from igw_ops.private import write_private
 from igw_xds.bootstrap import Node, bootstrap
 from igw_xds.settings import AuthTransport, HostPort
 
 from igw_cli import layout as parts
 from igw_cli.envoy import envoy_command
 from igw_cli.layout import LOOPBACK, NODE_ID, Layout, Ports
+from igw_cli.management_files import check
 from igw_cli.options import (
     DOMAIN,
-    INVALID,
     MAX_BODY,
+    AllowDnsBackends,
+    BackendNetworks,
     Domain,
     Files,
     LogLevel,
     MaxBody,
     Organization,
+    ParametersFile,
+    RolesFile,
     Transport,
     Zone,
     fail,
     ip_address,
     loaded,
+    management_options,
     port_option,
 )
 from igw_cli.run import Run
+from igw_cli.services import explained
+
+LOCAL_ORGANIZATION = "local"
+LOOPBACK_NETWORKS = ["127.0.0.0/8", "::1/128"]
 
 
 def up(
@@ -64,12 +75,18 @@ def up(
     extproc_ops_port: Annotated[
         int, port_option("IGW_EXTPROC_OPS_PORT", "extproc, health and metrics")
     ] = 18021,
+    api_port: Annotated[int, port_option("IGW_API_PORT", "Management API, REST and Connect")] = 8081,
+    api_grpc_port: Annotated[int, port_option("IGW_API_GRPC_PORT", "Management API, gRPC")] = 8082,
     demo_port: Annotated[
         int, port_option("IGW_DEMO_PORT", "First of the demo's ports: authority, then model servers")
     ] = 18100,
     zone: Zone = None,
     domain: Domain = DOMAIN,
     organization_id: Organization = None,
+    roles_file: RolesFile = None,
+    parameters_file: ParametersFile = None,
+    backend_network: BackendNetworks = None,
+    allow_dns_backends: AllowDnsBackends = False,
     max_body_bytes: MaxBody = MAX_BODY,
     auth_transport: Transport = AuthTransport.HTTP,
     concurrency: Annotated[
@@ -85,8 +102,6 @@ def up(
     log_level: LogLevel = "info",
 ) -> None:
     """Run the whole gateway on this machine: control plane, extauth, extproc and Envoy. Ctrl-C stops it."""
-    if not file and not demo:
-        fail("name definition files with -f FILE, or try --demo", INVALID)
     command = envoy_command()
     models = [0] * len(REPLICAS) if demo_port == 0 else [demo_port + 1 + i for i in range(len(REPLICAS))]
     ports = _taken(
@@ -100,6 +115,8 @@ def up(
             extauth_ops=extauth_ops_port,
             extproc=extproc_port,
             extproc_ops=extproc_ops_port,
+            api=api_port,
+            api_grpc=api_grpc_port,
             authority=demo_port if demo else 0,
             models=tuple(models) if demo else (),
         ),
@@ -113,6 +130,10 @@ def up(
         files=tuple(path.absolute() for path in file or ()),
         state_dir=state_dir,
         organization=organization_id,
+        admin_organization="",
+        management=management_options(
+            roles_file, parameters_file, backend_network or LOOPBACK_NETWORKS, allow_dns=allow_dns_backends
+        ),
         auth_transport=auth_transport,
         zone=zone,
         domain=domain,
@@ -122,9 +143,14 @@ def up(
     tokens: dict[Provider, str] = {}
     if demo:
         layout, tokens = _prepare_demo(layout)
-    definitions = loaded(layout.files, organization_id).definitions
+    # Read here too, so that nothing is started for files with errors; what is served is what the store says.
+    definitions = loaded(layout.files, organization_id).definitions if layout.files else Definitions()
+    with explained():
+        check(roles_file, parameters_file, zone)
+    layout = replace(layout, admin_organization=_administered(organization_id, definitions))
     _write_bootstrap(layout)
-    started = Run(layout, definitions, tokens, ready_file.absolute() if ready_file else None, demo=demo)
+    _make_admin_token(layout.admin_token)
+    started = Run(layout, tokens, ready_file.absolute() if ready_file else None, demo=demo)
     envoy = parts.envoy(layout, command, concurrency)
     process.run(lambda stop: started.run(stop, envoy))
     if started.failure:
@@ -170,6 +196,21 @@ def _prepare_demo(layout: Layout) -> tuple[Layout, dict[Provider, str]]:
         tokens.save(layout.tokens)
     known = {Provider.COREWEAVE: tokens.coreweave.token, Provider.WANDB: tokens.wandb.token}
     return replace(layout, files=(layout.demo, *layout.files)), known
+
+
+def _administered(organization: str | None, definitions: Definitions) -> str:
+    """Give the organisation that the local admin manages: the one named, else the only one that files name."""
+    named = {gateway.organization_id for gateway in definitions.gateways}
+    return organization or (named.pop() if len(named) == 1 else LOCAL_ORGANIZATION)
+
+
+def _make_admin_token(path: Path) -> None:
+    """Keep the token of an earlier run, else make one; only its owner may read it."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_text(encoding="utf-8").strip():
+            path.chmod(0o600)
+            return
+    write_private(path, f"igw-admin-{secrets.token_urlsafe(32)}\n")
 
 
 def _write_bootstrap(layout: Layout) -> None:

@@ -29,6 +29,8 @@ ANY_PORTS = [
         "extauth-ops",
         "extproc",
         "extproc-ops",
+        "api",
+        "api-grpc",
         "demo",
     )
     for part in (f"--{name}-port" if name else "--port", "0")

@@ -5,19 +5,23 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.real_envoy.running import Running
+from tests.real_envoy.running import REPLICAS, Running, eventually
 
 ROOT = Path(__file__).parents[2]
 
 
-def blocks(language: str) -> list[str]:
-    """Give the README's fenced blocks of a language."""
-    return re.findall(
-        rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
-    )
+README = (ROOT / "README.md").read_text()
+BEFORE, MANAGING = README.split("\n## Manage it through the API\n")
+MANAGING = MANAGING.split("\n## ")[0]
+
+
+def blocks(language: str, text: str = BEFORE) -> list[str]:
+    """Give the fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def environment(gateway: Running) -> dict[str, str]:
@@ -25,6 +29,7 @@ def environment(gateway: Running) -> dict[str, str]:
         **os.environ,
         "CW_API_TOKEN": gateway.token,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "IGW_CONFIG": "",
     }
 
 
@@ -80,6 +85,51 @@ def test_definitions_example(tmp_path: Path, gateway: Running) -> None:
         assert answer.stdout
 
 
+def test_managing_example(own_gateway: Running) -> None:
+    """The section about the API, from its first command to its last, in one shell: all of it works."""
+    folder = own_gateway.folder
+    (folder / ".igw").symlink_to(folder / "state")
+    [canary] = blocks("yaml", MANAGING)
+    (folder / "canary.yaml").write_text(_on_ports(canary, own_gateway))
+    script = "\n".join(blocks("sh", MANAGING))
+    served = own_gateway.option("xds", "--ops-port")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", _on_ports(script, own_gateway)],
+        cwd=folder,
+        env={
+            **environment(own_gateway),
+            "IGW_SERVER": own_gateway.ready["api"],
+            "IGW_CONTROL_PLANE": f"http://127.0.0.1:{served}",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"code":' not in done.stdout
+    assert done.stdout.count('"chat.completion"') == 1
+    for line in (
+        r"deployment/mine-canary created",
+        r"mine-stable +900 → 50 +90.0 % → 50.0 %",
+        r"demo/small +mine-canary +READY +50 +50.0 %",
+        r"1 of 1 have the newest configuration.",
+        r".* local-admin +UPDATE +deployment +mine-stable +traffic.weight: 50 → 150",
+        r"deployment/mine-canary deleted",
+    ):
+        assert re.search(line, done.stdout), (line, done.stdout)
+    assert "deployment/mine-canary is READY" in done.stderr
+    eventually(lambda: "mine" not in [gateway["name"] for gateway in own_gateway.ready["gateways"]])
+
+
+def _on_ports(text: str, gateway: Running) -> str:
+    """Put the ports of a running gateway in the place of the usual ones."""
+    api = urlsplit(gateway.ready["api"]).port
+    ports = {"8080": gateway.port, "8081": api}
+    ports |= {f"1810{number}": gateway.replica_port(name) for number, name in enumerate(REPLICAS, 1)}
+    return re.sub("8080|8081|1810[1-3]", lambda found: str(ports[found[0]]), text)
+
+
 def test_every_option_in_the_table_exists() -> None:
     """The README's table of options is that of `igw up --help`."""
     help_text = subprocess.run(
@@ -89,7 +139,7 @@ def test_every_option_in_the_table_exists() -> None:
         text=True,
         check=True,
     ).stdout
-    table = (ROOT / "README.md").read_text().split("| option | default | |")[1].split("\n\n")[0]
+    table = README.split("| option | default | |")[1].split("\n\n")[0]
     options = re.findall(r"`(--[a-z-]+)`", table)
     assert len(options) > 8
     assert [option for option in options if option not in help_text] == []

@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -23,7 +25,18 @@ def alive(pid: int) -> bool:
 def test_the_ready_file(gateway: Running) -> None:
     """Programs read there what is served and by which processes; it holds tokens, so it is its owner's."""
     ready = gateway.ready
-    assert {"ingress", "envoyAdmin", "gateways", "tokens", "pids"} <= set(ready)
+    assert {
+        "ingress",
+        "envoyAdmin",
+        "api",
+        "adminTokenFile",
+        "organization",
+        "gateways",
+        "tokens",
+        "pids",
+    } <= set(ready)
+    assert ready["adminTokenFile"] == str(gateway.folder / "state" / "admin-token")
+    assert ready["organization"] == "demo-org"
     assert [(g["name"], g["routing"]) for g in ready["gateways"]] == [
         ("chat", "body"),
         ("by-header", "header"),
@@ -34,7 +47,8 @@ def test_the_ready_file(gateway: Running) -> None:
     assert set(ready["tokens"]) == {"coreweave", "wandb"}
     assert {"xds", "extauth", "extproc", "envoy"} <= set(ready["pids"])
     assert all(alive(pid) for pid in ready["pids"].values())
-    for name in ("ready.json", "state/demo-tokens.json"):
+    private = ("demo-tokens.json", "admin-token", "store.key", "gateway.db")
+    for name in ("ready.json", *(f"state/{name}" for name in private)):
         assert stat.S_IMODE((gateway.folder / name).stat().st_mode) == 0o600
 
 
@@ -66,6 +80,23 @@ def test_a_child_that_dies_is_started_again(own_gateway: Running) -> None:
     eventually(lambda: _answers(own_gateway), seconds=20)
 
 
+def test_the_printed_lines_that_manage_it_work(gateway: Running, tmp_path: Path) -> None:
+    """They list the gateways, from any folder, in a shell."""
+    lines = [line.strip() for line in gateway.output().splitlines() if line.startswith("  ")]
+    assert [line.split()[0] for line in lines[-2:]] == ["curl", "igw"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    for line in lines[-2:]:
+        done = subprocess.run(
+            ["bash", "-c", line],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "wandb-chat" in done.stdout
+
+
 def _answers(gateway: Running) -> bool:
     try:
         return gateway.get("chat", "/v1/models").status_code == 200
@@ -79,5 +110,7 @@ def test_no_token_is_in_logs_or_in_envoys_configuration(gateway: Running) -> Non
     gateway.get("chat", "/v1/models")
     dump = httpx.get(f"{gateway.ready['envoyAdmin']}/config_dump?include_eds").text
     tokens = [*gateway.ready["tokens"].values(), gateway.others("coreweave"), gateway.others("wandb")]
+    tokens.append(Path(gateway.ready["adminTokenFile"]).read_text().strip())
+    assert tokens[-1] not in gateway.output()
     for text in (gateway.log(), dump, json.dumps([p.name for p in gateway.folder.rglob("*")])):
         assert not [token for token in tokens if token in text]

@@ -55,6 +55,8 @@ PORTS = (
     "extauth-ops-port",
     "extproc-port",
     "extproc-ops-port",
+    "api-port",
+    "api-grpc-port",
 )
 
 
@@ -96,12 +98,6 @@ def test_options_and_their_environment(tmp_path: Path) -> None:
     assert f"host/api.{gateway_id(1)}.b.example.com" in chosen
     assert "policy: coreweave/other/" in chosen
     assert "host/" not in igw("render", "--zone", "elsewhere", **settings).stdout
-
-
-def test_up_needs_something_to_serve() -> None:
-    """`igw up` alone says what it could serve."""
-    done = igw("up")
-    assert (done.returncode, done.stderr) == (2, "igw: name definition files with -f FILE, or try --demo\n")
 
 
 @pytest.mark.parametrize(

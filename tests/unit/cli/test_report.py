@@ -3,13 +3,14 @@
 import io
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from igw_cli.report import Serving, curl, show, write_ready
+from igw_cli.report import Serving, curl, show, show_start, told, write_ready
 from igw_model.policy import Provider
-from igw_xds.plan import plan
+from igw_xds.plan import Plan, plan
 from rich.console import Console
 
 from tests.builders import deployment, gateway, gateway_id
@@ -23,12 +24,22 @@ def serving(
 ) -> Serving:
     """Give what is served: one gateway with one model."""
     planned = plan([gateway(1, **fields)], [deployment(model={"name": model})], domain=domain)
-    return Serving(planned, "http://127.0.0.1:8080", 8080, "http://127.0.0.1:9901", domain, tokens or {})
+    return Serving(
+        plan=planned,
+        ingress="http://127.0.0.1:8080",
+        port=8080,
+        admin="http://127.0.0.1:9901",
+        domain=domain,
+        tokens=tokens or {},
+        api="http://127.0.0.1:8081",
+        admin_token=Path("/a state/admin-token"),
+        organization="acme",
+    )
 
 
-def words(told: Serving) -> list[str]:
+def words(there: Serving) -> list[str]:
     """Give a curl line as the shell reads it."""
-    return shlex.split(curl(told.plan.gateways[0], told))
+    return shlex.split(curl(there.plan.gateways[0], there))
 
 
 def expected(url: str, *headers: str, model: str = "demo/small") -> list[str]:
@@ -48,33 +59,35 @@ def test_body_routing() -> None:
 
 def test_header_routing() -> None:
     """The model is in the gateway's header."""
-    told = serving(headerBasedRouting={"headerName": "X-Model"})
-    assert words(told) == expected(f"{URL}/v1/chat/completions", CW, JSON, "X-Model: demo/small")
+    there = serving(headerBasedRouting={"headerName": "X-Model"})
+    assert words(there) == expected(f"{URL}/v1/chat/completions", CW, JSON, "X-Model: demo/small")
 
 
 def test_path_routing() -> None:
     """The model is the first segment, percent-encoded."""
-    told = serving(pathBasedRouting={}, model="größe/8b$HOME'x")
+    there = serving(pathBasedRouting={}, model="größe/8b$HOME'x")
     url = f"{URL}/gr%C3%B6%C3%9Fe%2F8b%24HOME%27x/v1/chat/completions"
-    assert words(told) == expected(url, CW, JSON, model="größe/8b$HOME'x")
+    assert words(there) == expected(url, CW, JSON, model="größe/8b$HOME'x")
 
 
 def test_wandb() -> None:
     """A W&B gateway wants a W&B key."""
-    told = serving(weightsAndBiasesAuth={})
-    assert words(told) == expected(f"{URL}/v1/chat/completions", "Authorization: Bearer $WANDB_API_KEY", JSON)
+    there = serving(weightsAndBiasesAuth={})
+    assert words(there) == expected(
+        f"{URL}/v1/chat/completions", "Authorization: Bearer $WANDB_API_KEY", JSON
+    )
 
 
 def test_a_known_token_is_in_the_line() -> None:
     """The demo's line works as it is."""
-    told = serving(tokens={Provider.COREWEAVE: "CW-SECRET-1"})
-    assert words(told) == expected(f"{URL}/v1/chat/completions", "Authorization: Bearer CW-SECRET-1", JSON)
+    there = serving(tokens={Provider.COREWEAVE: "CW-SECRET-1"})
+    assert words(there) == expected(f"{URL}/v1/chat/completions", "Authorization: Bearer CW-SECRET-1", JSON)
 
 
 def test_a_name_that_does_not_lead_here() -> None:
     """Outside *.localhost the line asks this machine and says the name in the Host header."""
-    told = serving(domain="gw.example.com")
-    assert words(told) == expected("http://127.0.0.1:8080/v1/chat/completions", CW, JSON, f"Host: {HOST}")
+    there = serving(domain="gw.example.com")
+    assert words(there) == expected("http://127.0.0.1:8080/v1/chat/completions", CW, JSON, f"Host: {HOST}")
 
 
 def test_the_shell_expands_the_token_alone() -> None:
@@ -88,13 +101,13 @@ def test_the_shell_expands_the_token_alone() -> None:
 @pytest.mark.parametrize("models", [True, False])
 def test_the_table(*, models: bool) -> None:
     """Each gateway with its routing, provider, models and URLs; curl lines are not wrapped."""
-    told = serving(
+    there = serving(
         headerBasedRouting={"headerName": "X-Model"}, endpointConfiguration={"additionalDns": ["Chat.A.com"]}
     )
     if not models:
-        told = Serving(plan([gateway(1)], [], domain="gw.localhost"), *_rest(told))
+        there = replace(there, plan=plan([gateway(1)], [], domain="gw.localhost"))
     out = io.StringIO()
-    show(told, Console(file=out, width=80))
+    show(there, there.plan.gateways, Console(file=out, width=80))
     text = out.getvalue()
     assert "gateway-1" in text
     assert ("curl" in text) is models
@@ -104,11 +117,40 @@ def test_the_table(*, models: bool) -> None:
         models,
     )
     if models:
-        assert f"\n{curl(told.plan.gateways[0], told)}\n" in text
+        assert f"\n{curl(there.plan.gateways[0], there)}\n" in text
 
 
-def _rest(told: Serving) -> tuple[str, int, str, str, dict[Provider, str]]:
-    return told.ingress, told.port, told.admin, told.domain, dict(told.tokens)
+def test_the_start_tells_how_to_manage_it() -> None:
+    """Two lines that work in a shell and do not show the token, whose organisation is said."""
+    out = io.StringIO()
+    show_start(serving(), Console(file=out, width=80))
+    text = out.getvalue()
+    assert "http://127.0.0.1:8081/docs" in text
+    assert (
+        "\n  curl -sS http://127.0.0.1:8081/v1alpha1/inference/gateways "
+        "-H \"Authorization: Bearer $(cat '/a state/admin-token')\"\n"
+        "  igw get gateways --server http://127.0.0.1:8081 --token-file '/a state/admin-token'\n"
+    ) in text
+    assert "# the admin token manages organisation acme" in text
+
+
+def test_the_start_of_an_empty_gateway() -> None:
+    """It says how to get the first one."""
+    out = io.StringIO()
+    show_start(replace(serving(), plan=Plan()), Console(file=out, width=80))
+    assert out.getvalue().startswith("No gateway yet: make one through the management API")
+
+
+def test_what_is_worth_telling() -> None:
+    """Another weight is not; another name, host, strategy or model is."""
+    one, heavier = (
+        plan([gateway(1)], [deployment(1, weight=1), deployment(2, weight=weight)], domain="d").gateways[0]
+        for weight in (1, 2)
+    )
+    assert one != heavier
+    assert told(one) == told(heavier)
+    for other in (gateway(1, name="other"), gateway(1, pathBasedRouting={}), gateway(2)):
+        assert told(plan([other], [], domain="d").gateways[0]) != told(one)
 
 
 def test_the_ready_file(tmp_path: Path) -> None:
@@ -119,6 +161,9 @@ def test_the_ready_file(tmp_path: Path) -> None:
     assert json.loads(path.read_text(encoding="utf-8")) == {
         "ingress": "http://127.0.0.1:8080",
         "envoyAdmin": "http://127.0.0.1:9901",
+        "api": "http://127.0.0.1:8081",
+        "adminTokenFile": "/a state/admin-token",
+        "organization": "acme",
         "gateways": [
             {
                 "id": gateway_id(1),

@@ -1,0 +1,147 @@
+"""`igw xds` put together: one store, the management API that writes it, and the control plane that serves it.
+
+All in one event loop; the parts meet in the store alone.
+"""
+
+import asyncio
+import contextlib
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from igw_api import grpc_shell, http_server
+from igw_api.authentication import Authentication, LocalAdmin
+from igw_api.caller import Authenticate
+from igw_api.connect import connect_routes
+from igw_api.operations import Operations
+from igw_api.settings import Settings
+from igw_extauth import settings as identity_settings
+from igw_model.definitions import Definitions
+from igw_ops.listening import listening_socket
+from igw_ops.server import serving
+from igw_store.cipher import Cipher, CipherError
+from igw_store.database import CannotOpenError
+from igw_store.files import Loaded
+from igw_store.sqlite import open_store
+from igw_store.store import Store
+from igw_store.watch import watch
+from igw_xds import service
+from igw_xds.settings import HostPort
+
+from igw_cli.identity import coreweave
+from igw_cli.management_files import roles
+from igw_cli.options import CannotStartError
+from igw_cli.state import database, key_file
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Management:
+    """What the management API is told; `admin_token_file` holds the local admin's token, where there is one."""
+
+    http: HostPort
+    grpc: HostPort
+    settings: Settings
+    roles_file: Path | None
+    admin_token_file: Path | None
+    admin_organization: str | None
+    identity: identity_settings.Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where definitions come from: a store in `state_dir` (None: in memory), and files beside it."""
+
+    state_dir: Path | None
+    files: Sequence[Path]
+    organization: str | None
+
+
+async def run(
+    control_plane: service.ControlPlane, sources: Sources, management: Management | None, stop: asyncio.Event
+) -> None:
+    """Serve until `stop` is set. Raises CannotStartError and CannotListenError."""
+    async with AsyncExitStack() as stack:
+        authenticate = None
+        with _explained():
+            if management is not None:
+                authenticate = await stack.enter_async_context(_authentication(management))
+            store = await _store(sources.state_dir)
+        stack.push_async_callback(store.aclose)
+        if management is not None and authenticate is not None:
+            await stack.enter_async_context(_api(management, authenticate, store))
+        await service.serve(control_plane, store, stop, _file_states(sources, stop))
+
+
+async def _store(state_dir: Path | None) -> Store:
+    if state_dir is None:
+        return await open_store(None, Cipher.ephemeral())
+    os.makedirs(state_dir, mode=0o700, exist_ok=True)  # noqa: PTH103 - once, before anything is served
+    return await open_store(database(state_dir), Cipher.from_file(key_file(state_dir)))
+
+
+async def _file_states(sources: Sources, stop: asyncio.Event) -> AsyncIterator[Loaded]:
+    """Give what the files say as they change; without files that there is nothing, whatever an earlier run read."""
+    if not sources.files:
+        yield Loaded(Definitions())
+        return
+    async for state in watch(sources.files, sources.organization, stop):
+        yield state
+
+
+@contextlib.asynccontextmanager
+async def _authentication(management: Management) -> AsyncIterator[Authenticate]:
+    async with coreweave(management.identity) as identify:
+        yield Authentication(identify, roles(management.roles_file), _local_admin(management))
+
+
+def _local_admin(management: Management) -> LocalAdmin | None:
+    path, organization = management.admin_token_file, management.admin_organization
+    if path is None:
+        if management.roles_file is None:
+            log.warning("nobody may use the management API: there is no roles file and no admin token")
+        return None
+    if organization is None:
+        raise CannotStartError("the admin token needs an organisation: set IGW_ADMIN_ORGANIZATION_ID")
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotStartError(f"{path} cannot be read: {error}") from None
+    if not token:
+        raise CannotStartError(f"{path} holds no token")
+    return LocalAdmin(token, organization)
+
+
+@contextlib.asynccontextmanager
+async def _api(management: Management, authenticate: Authenticate, store: Store) -> AsyncIterator[None]:
+    """Serve the API over REST, Connect and gRPC while the context is open."""
+    call = Operations(
+        store,
+        management.settings,
+        clock=lambda: datetime.now(UTC),
+        new_id=lambda: str(uuid.uuid4()),
+    ).call
+    http, grpc = management.http, management.grpc
+    listening = listening_socket("management API", http.host, http.port)
+    app = http_server.app(call, authenticate, connect_routes(call, authenticate))
+    async with serving(app, listening):
+        server = await grpc_shell.serve(call, authenticate, grpc.host, grpc.port)
+        log.info("management API listening", address=f"{http.host}:{listening.getsockname()[1]}")
+        try:
+            yield
+        finally:
+            await server.stop()
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (CannotOpenError, CipherError) as error:
+        raise CannotStartError(str(error)) from error

@@ -1,0 +1,139 @@
+"""`igw xds`: the control plane and the management API as one process, from its options."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from igw_xds.settings import AuthTransport
+
+from igw_cli.options import (
+    DOMAIN,
+    INVALID,
+    MAX_BODY,
+    AllowDnsBackends,
+    BackendNetworks,
+    Domain,
+    Files,
+    LogLevel,
+    MaxBody,
+    Organization,
+    ParametersFile,
+    RolesFile,
+    Transport,
+    Zone,
+    fail,
+    host_port,
+    loaded,
+    network,
+    port_option,
+)
+from igw_cli.services import LOOPBACK, WHOAMI_URL, Host, WhoamiUrl, explained, run_service
+
+SCHEMES = {"http": 80, "https": 443}
+
+
+def xds(
+    file: Files = None,
+    host: Host = LOOPBACK,
+    port: Annotated[int, port_option("IGW_XDS_PORT", "Port for Envoys (gRPC, ADS)")] = 18000,
+    ops_port: Annotated[int, port_option("IGW_XDS_OPS_PORT", "Port for health, metrics and status")] = 18001,
+    listen: Annotated[
+        str, typer.Option(help="Address that Envoys listen on for clients.")
+    ] = "127.0.0.1:8080",
+    extauth: Annotated[str, typer.Option(help="Where Envoys find extauth.")] = "127.0.0.1:18010",
+    auth_transport: Transport = AuthTransport.HTTP,
+    extproc: Annotated[str, typer.Option(help="Where Envoys find extproc.")] = "127.0.0.1:18020",
+    access_log: Annotated[bool, typer.Option(help="Let Envoys write an access log.")] = True,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="IGW_STATE_DIR", help="Folder of the store. Default: in memory, gone at the end."
+        ),
+    ] = None,
+    api: Annotated[bool, typer.Option("--api/--no-api", help="Serve the management API.")] = True,
+    api_host: Annotated[
+        str | None,
+        typer.Option(envvar="IGW_API_HOST", help="Address of the management API. Default: --host."),
+    ] = None,
+    api_port: Annotated[int, port_option("IGW_API_PORT", "Management API, REST and Connect")] = 8081,
+    api_grpc_port: Annotated[int, port_option("IGW_API_GRPC_PORT", "Management API, gRPC")] = 8082,
+    roles_file: RolesFile = None,
+    parameters_file: ParametersFile = None,
+    admin_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="IGW_ADMIN_TOKEN_FILE", help="File with the token of an admin of the API, mode 0600."
+        ),
+    ] = None,
+    admin_organization_id: Annotated[
+        str | None,
+        typer.Option(
+            envvar="IGW_ADMIN_ORGANIZATION_ID", help="That admin's organisation. Default: --organization-id."
+        ),
+    ] = None,
+    backend_network: BackendNetworks = None,
+    allow_dns_backends: AllowDnsBackends = False,
+    coreweave_whoami_url: WhoamiUrl = WHOAMI_URL,
+    endpoint_scheme: Annotated[
+        str, typer.Option(envvar="IGW_ENDPOINT_SCHEME", help="http or https, as clients reach gateways.")
+    ] = "https",
+    endpoint_port: Annotated[
+        int | None,
+        typer.Option(
+            envvar="IGW_ENDPOINT_PORT", min=1, max=65535, help="Port of that. Default: the scheme's."
+        ),
+    ] = None,
+    organization_id: Organization = None,
+    zone: Zone = None,
+    domain: Domain = DOMAIN,
+    max_body_bytes: MaxBody = MAX_BODY,
+    log_level: LogLevel = "info",
+) -> None:
+    """Run the control plane: store and files to Envoys over ADS, and the management API that fills the store."""
+    # Imported here: to show the help needs none of it.
+    from igw_api.settings import Backends, Endpoints  # noqa: PLC0415
+    from igw_api.settings import Settings as ApiSettings  # noqa: PLC0415
+    from igw_extauth.settings import Settings  # noqa: PLC0415
+    from igw_xds.service import ControlPlane  # noqa: PLC0415
+    from igw_xds.settings import DataPlane, HostPort  # noqa: PLC0415
+
+    from igw_cli.control_plane import Management, Sources, run  # noqa: PLC0415
+    from igw_cli.management_files import offered  # noqa: PLC0415
+
+    files = file or []
+    if files:
+        loaded(files, organization_id)
+    if endpoint_scheme not in SCHEMES:
+        fail("--endpoint-scheme is http or https", INVALID)
+    control_plane = ControlPlane(
+        grpc=HostPort(host, port),
+        ops=HostPort(host, ops_port),
+        domain=domain,
+        zone=zone,
+        data_plane=DataPlane(
+            listen=host_port(listen),
+            extauth=host_port(extauth),
+            auth_transport=auth_transport,
+            extproc=host_port(extproc),
+            max_body_bytes=max_body_bytes,
+            access_log=access_log,
+        ),
+    )
+    management = None
+    if api:
+        with explained():
+            management = Management(
+                http=HostPort(api_host or host, api_port),
+                grpc=HostPort(api_host or host, api_grpc_port),
+                settings=ApiSettings(
+                    offered(parameters_file, zone),
+                    Endpoints(endpoint_scheme, domain, endpoint_port or SCHEMES[endpoint_scheme]),
+                    Backends(tuple(network(text) for text in backend_network or ()), allow_dns_backends),
+                ),
+                roles_file=roles_file,
+                admin_token_file=admin_token_file,
+                admin_organization=admin_organization_id or organization_id,
+                identity=Settings(coreweave_whoami_url=coreweave_whoami_url),
+            )
+    sources = Sources(state_dir, files, organization_id)
+    run_service("xds", log_level, lambda stop: run(control_plane, sources, management, stop))
