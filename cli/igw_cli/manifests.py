@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from igw_store.documents import definition_files, parsed, told
 
 from igw_cli.client import Exit, FailedError
 from igw_cli.objects import CLAIM, DEPLOYMENT, GATEWAY, KINDS, Kind
 
-SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "-"
 _SOME_ID = "00000000-0000-4000-8000-000000000000"
 
@@ -62,48 +62,18 @@ def _texts(paths: Sequence[str], errors: list[str]) -> Iterator[tuple[str, str]]
             yield "standard input", sys.stdin.read()
             continue
         try:
-            for file in _files(Path(path)):
+            for file in definition_files(Path(path)):
                 yield str(file), file.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            errors.append(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'this is no UTF-8'}")
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+            errors.append(f"{path}: cannot be read: {told(error)}")
 
 
 def _contents(file: str, text: str, errors: list[str]) -> list[Any]:
     try:
-        if file.endswith(".json"):
-            content = json.loads(text)
-            return content if isinstance(content, list) else [content]
-        return list(yaml.load_all(text, Loader=_Loader))
-    except yaml.MarkedYAMLError as error:
-        # Without a quotation: the file may hold a key.
-        line = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
-        errors.append(f"{file}: {line}{error.problem}")
+        return parsed(text, is_json=file.endswith(".json"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        line = (
-            f"line {error.lineno}: {error.msg}"
-            if isinstance(error, json.JSONDecodeError)
-            else "cannot be read"
-        )
-        errors.append(f"{file}: {line}")
-    return []
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key written twice, as the files of `igw up -f` do."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001 - PyYAML's signature
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        if repeated := next((key for key in keys if keys.count(key) > 1), None):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {repeated!r} is written twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
+        errors.append(f"{file}: cannot be read: {told(error)}")
+        return []
 
 
 def _add(origin: str, content: Any, read: list[Manifest], errors: list[str]) -> None:

@@ -4,8 +4,6 @@ A file holds YAML or JSON documents `{kind: Gateway|Deployment, spec: {…}}`; a
 `.yaml`, `.yml` and `.json` files directly in it. Nothing is watched here.
 """
 
-import json
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +15,8 @@ from igw_model.deployment import Deployment, parse_deployment
 from igw_model.document import FieldError
 from igw_model.gateway import Gateway, parse_gateway
 
+from igw_store.documents import SUFFIXES, definition_files, read, told
 from igw_store.sources import Source, source
-
-SUFFIXES = (".yaml", ".yml", ".json")
-MAX_FILE_BYTES = 16 * 1024 * 1024
 
 
 class DefinitionError(NamedTuple):
@@ -120,18 +116,11 @@ def _files(paths: Iterable[Path], errors: list[DefinitionError]) -> Iterator[Pat
         yield from found
 
 
-def definition_files(path: Path) -> list[Path]:
-    """Give the files that a path stands for: itself, or those in the folder. Raises OSError."""
-    if not stat.S_ISDIR(path.stat().st_mode):
-        return [path]
-    return sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())
-
-
 def _documents(path: Path, errors: list[DefinitionError]) -> list[_Document]:
     try:
-        contents = list(_read(path))
+        contents = read(path)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        errors.append(DefinitionError(str(path), 0, "", f"cannot be read: {_told(error)}"))
+        errors.append(DefinitionError(str(path), 0, "", f"cannot be read: {told(error)}"))
         return []
     documents = [_Document(str(path), number, content) for number, content in enumerate(contents, 1)]
     documents = [document for document in documents if document.content is not None]
@@ -139,51 +128,6 @@ def _documents(path: Path, errors: list[DefinitionError]) -> list[_Document]:
         # A file that is being written is empty for a moment; taken at its word it would remove everything.
         errors.append(DefinitionError(str(path), 0, "", "holds no definition"))
     return documents
-
-
-def _told(error: Exception) -> str:
-    """Say what is wrong with a file without quoting it: it may hold a key."""
-    match error:
-        case yaml.MarkedYAMLError(problem=problem, problem_mark=mark) if mark is not None:
-            return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
-        case yaml.YAMLError():
-            return "this is no YAML"
-        case OSError():
-            return error.strerror or "the system refuses"
-        case _:
-            return " ".join(str(error).split())
-
-
-def _read(path: Path) -> Iterator[Any]:
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError(f"larger than {MAX_FILE_BYTES} bytes")
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".json":
-        content = json.loads(text, object_pairs_hook=_unique_pairs)
-        yield from content if isinstance(content, list) else [content]
-    else:
-        yield from yaml.load_all(text, Loader=_UniqueKeyLoader)
-
-
-def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is written twice")
-    return document
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML that refuses a key written twice; PyYAML by itself keeps the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        repeated = next((key for key in keys if keys.count(key) > 1), None)
-        if repeated is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {repeated!r} is written twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
 
 
 def _parse(content: Any, organization: str | None) -> Gateway | Deployment | list[FieldError]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from watchfiles import awatch
 
-from igw_store.files import Loaded, definition_files, load
+from igw_store.documents import definition_files
+from igw_store.files import Loaded, load
 
 Fingerprint = frozenset[tuple[Path, int, int]]
 

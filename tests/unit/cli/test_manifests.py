@@ -86,9 +86,21 @@ def test_every_error_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
-        ("a.yaml", "kind: Gateway\nkind: Gateway", "line 1: key 'kind' is written twice"),
-        ("a.yaml", "apiKey: hush: hush", "line 1: mapping values are not allowed here"),
-        ("a.json", '{"apiKey": "hush" "', "line 1: Expecting ',' delimiter"),
+        (
+            "a.yaml",
+            "kind: Gateway\nkind: Gateway",
+            "cannot be read: line 1, column 1: key 'kind' is written twice",
+        ),
+        (
+            "a.yaml",
+            "apiKey: hush: hush",
+            "cannot be read: line 1, column 13: mapping values are not allowed here",
+        ),
+        (
+            "a.json",
+            '{"apiKey": "hush" "',
+            "cannot be read: Expecting ',' delimiter: line 1 column 19 (char 18)",
+        ),
         ("a.yaml", "", "holds no definition"),
         ("a.yaml", None, "cannot be read: No such file or directory"),
     ],
