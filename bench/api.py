@@ -24,6 +24,7 @@ from typing import Any
 
 import httpx
 from igw_demo.tokens import demo_tokens
+from igw_ops.private import write_private
 from igw_xds.bootstrap import Node, bootstrap
 from igw_xds.settings import HostPort
 from tax.processes import FailedError, Processes
@@ -109,7 +110,7 @@ async def _run(gateways: int, deployments: int) -> tuple[list[str], bool]:
     with tempfile.TemporaryDirectory(prefix="api-bench-") as name, Processes(Path(name)) as processes:
         folder = Path(name)
         token = secrets.token_urlsafe(32)
-        (folder / "admin-token").write_text(token)
+        write_private(folder / "admin-token", token)
         bench = _Bench(processes, folder, ports)
         bench.start_around()
         bench.start_control_plane()

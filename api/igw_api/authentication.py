@@ -1,17 +1,17 @@
 """Who calls: a bearer token in, a caller with a role out. Tokens are kept and logged nowhere.
 
 Whose a token is comes from outside (`Identify`); what they may comes from the roles. Beside them there may be one
-local admin token. Source: docs/inference-api.md, sections 3 ("Roles") and 5; RFC 6750, section 2.1.
+local admin token. Source: docs/inference-api.md, sections 3 ("Roles") and 5.
 """
 
 import hmac
-import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import structlog
+from igw_model.bearer import token_text
 
 from igw_api.caller import Caller, Role
 from igw_api.failure import Code, RefusedError
@@ -19,8 +19,6 @@ from igw_api.roles import Roles
 
 LOCAL_ADMIN = "local-admin"
 """The principal of who has the local admin token."""
-
-_CREDENTIALS = re.compile(r"(?i:bearer) +([A-Za-z0-9._~+/-]{1,4096}=?=?)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ class Authentication:
 
     async def __call__(self, authorization: Sequence[str]) -> Caller:
         """Give the caller for the values of the Authorization headers. Raises RefusedError."""
-        token = _bearer_token(authorization)
+        token = token_text(authorization)
         if token is None:
             raise RefusedError(Code.UNAUTHENTICATED, "send one header `Authorization: Bearer <token>`")
         caller = self._local(token) or await self._known(token)
@@ -97,11 +95,3 @@ class Authentication:
             message = f"principal {principal.name} of {principal.organization} has no role here"
             raise RefusedError(Code.PERMISSION_DENIED, message)
         return Caller(principal.name, principal.organization, role)
-
-
-def _bearer_token(authorization: Sequence[str]) -> str | None:
-    """Read the one bearer token; two headers give None, since which one another reads is unknown."""
-    if len(authorization) != 1:
-        return None
-    credentials = _CREDENTIALS.fullmatch(authorization[0].strip(" \t"))
-    return None if credentials is None else credentials[1]

@@ -6,6 +6,7 @@ The one error has a message for people and the exit status of the program.
 import time
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -67,7 +68,12 @@ class Client:
             headers["authorization"] = f"Bearer {token}"
         self._server = server
         self._sleep = sleep
-        self._http = httpx.Client(base_url=server + base, headers=headers, timeout=TIMEOUT_SECONDS)
+        self._http = httpx.Client(
+            base_url=server + base,
+            headers=headers,
+            timeout=TIMEOUT_SECONDS,
+            trust_env=not is_loopback(server),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -109,6 +115,15 @@ class Client:
             raise FailedError(f"{self._server} does not answer in time", Exit.UNAVAILABLE) from error
         except httpx.TransportError as error:
             raise FailedError(f"{self._server} cannot be reached: {error}", Exit.UNAVAILABLE) from error
+
+
+def is_loopback(server: str) -> bool:
+    """Say whether a server is on this machine: the environment's proxy, and what it sees, is for others."""
+    host = httpx.URL(server).host
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _document(answer: httpx.Response) -> dict[str, Any]:

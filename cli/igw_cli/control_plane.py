@@ -6,6 +6,7 @@ All in one event loop; the parts meet in the store alone.
 import asyncio
 import contextlib
 import os
+import stat
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -82,7 +83,10 @@ async def run(
 async def _store(state_dir: Path | None) -> Store:
     if state_dir is None:
         return await open_store(None, Cipher.ephemeral())
-    os.makedirs(state_dir, mode=0o700, exist_ok=True)  # noqa: PTH103 - once, before anything is served
+    try:
+        os.makedirs(state_dir, mode=0o700, exist_ok=True)  # noqa: PTH103 - once, before anything is served
+    except OSError as error:
+        raise CannotStartError(f"--state-dir {state_dir} cannot be made: {error.strerror}") from None
     return await open_store(database(state_dir), Cipher.from_file(key_file(state_dir)))
 
 
@@ -110,6 +114,8 @@ def _local_admin(management: Management) -> LocalAdmin | None:
     if organization is None:
         raise CannotStartError("the admin token needs an organisation: set IGW_ADMIN_ORGANIZATION_ID")
     try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise CannotStartError(f"{path} may be read by others than its owner: chmod 600 {path}")
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise CannotStartError(f"{path} cannot be read: {error}") from None

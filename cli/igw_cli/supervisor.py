@@ -67,7 +67,8 @@ class Supervisor:
                 pause = FIRST_PAUSE_SECONDS
             self._show(child.name, f"ended ({cause}); starting it again in {pause:.1f} s")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _run(self, child: Child) -> str:

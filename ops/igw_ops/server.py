@@ -16,8 +16,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from igw_ops.http1 import BoundedProtocol
+
 KEEP_ALIVE_SECONDS = 75
-"""Longer than Envoy keeps a connection that is idle: it, and not we, should close."""
+"""Longer than Envoy keeps a connection that is idle: it, and not we, should close. A head has as long to arrive."""
 
 
 def operations_app(
@@ -60,7 +62,7 @@ class Server(uvicorn.Server):
         yield
 
 
-def http_server(app: Any, host: str, port: int) -> Server:
+def http_server(app: Any, host: str, port: int, keep_alive_seconds: int = KEEP_ALIVE_SECONDS) -> Server:
     """Make an HTTP server for an ASGI app; `await serve()` runs it, `should_exit = True` ends it."""
     return Server(
         uvicorn.Config(
@@ -68,13 +70,15 @@ def http_server(app: Any, host: str, port: int) -> Server:
             host=host,
             port=port,
             loop="none",
+            http=BoundedProtocol,
+            ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_keep_alive=keep_alive_seconds,
             timeout_graceful_shutdown=3,
         )
     )

@@ -51,6 +51,7 @@ def _engine(path: Path | None) -> Engine:
     """Give connections that any thread may use; in memory there is one, which threads must take in turns."""
     engine = create_engine(
         URL.create("sqlite", database=":memory:" if path is None else str(path)),
+        hide_parameters=True,  # an error's text gets into logs: no spec may
         poolclass=StaticPool if path is None else QueuePool,
         # Without an isolation level the driver begins no transaction of its own: `_begin` does.
         connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS, "isolation_level": None},

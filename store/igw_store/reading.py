@@ -54,6 +54,9 @@ _GENERATED_HOST_OWNER = (
     .limit(1)
 )
 
+_EVENT_CHARACTERS = 4 * 1024 * 1024
+"""Of the specs, as ASCII JSON, in one answer about events."""
+
 
 class View:
     """`store.Reading` over a connection that is in a transaction."""
@@ -113,11 +116,25 @@ class View:
     def events(
         self, organization_id: str, *, updated_after: datetime | None = None, limit: int
     ) -> Sequence[Event]:
-        query = select(EVENTS).where(EVENTS.c.organization_id == organization_id)
-        if updated_after is not None:
-            query = query.where(EVENTS.c.at > rows.micros(updated_after))
-        newest = self._connection.execute(query.order_by(EVENTS.c.number.desc()).limit(limit)).all()
-        return [rows.event(row) for row in reversed(newest)]
+        """Give the newest; with `updated_after` the oldest after it, so that a caller can go on from the last.
+
+        Fewer than `limit` where their specs would be more than `_EVENT_CHARACTERS`, but one at least.
+        """
+        query = select(EVENTS).where(EVENTS.c.organization_id == organization_id).limit(limit)
+        if updated_after is None:
+            return self._events(query.order_by(EVENTS.c.number.desc()))[::-1]
+        return self._events(query.where(EVENTS.c.at > rows.micros(updated_after)).order_by(EVENTS.c.number))
+
+    def _events(self, query: Select[Any]) -> "builtins.list[Event]":
+        events: builtins.list[Event] = []
+        characters = 0
+        with self._connection.execute(query) as found:
+            for row in found:
+                events.append(rows.event(row))
+                characters += len(row.before or "") + len(row.after or "")
+                if characters >= _EVENT_CHARACTERS:
+                    break
+        return events
 
     def _value(self, query: Executable, **parameters: str) -> str | None:
         value: str | None = self._connection.execute(query, parameters).scalar()

@@ -101,7 +101,8 @@ class _Watcher:
     async def sleep(self, seconds: float | None) -> None:
         """Sleep until it is woken or the time has passed."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._event.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
         self._event.clear()
 
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+from igw_ops.private import write_private
 
 WRITES = 200
 SEED = 20_261_122
@@ -63,7 +64,7 @@ def _until_it_answers(client: httpx.Client) -> None:
 def test_what_was_acknowledged_is_there_and_nothing_else(tmp_path: Path) -> None:
     """`kill -9` in a loop of 200 writes: each acknowledged one is whole, and at most the one in flight is beside."""
     chance = random.Random(SEED)  # noqa: S311 - when to kill, not a secret
-    (tmp_path / "token").write_text("t" * 40)
+    write_private(tmp_path / "token", "t" * 40)
     ports = _free_ports(4)
     acknowledged: set[str] = set()
     unanswered: set[str] = set()

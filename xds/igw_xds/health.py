@@ -11,7 +11,9 @@ import heapq
 import itertools
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import assert_never
 
 from igw_model.deployment import Backend, DnsBackend, StaticBackend
@@ -25,6 +27,10 @@ TIMEOUT_SECONDS = 2.0
 MAX_PER_SECOND = 100
 MAX_AT_ONCE = 256
 """Enough for that pace though none answers in time."""
+RESOLVERS = 16
+RESOLVE_SECONDS = 5.0
+LONGEST_ROUND_SECONDS = 60.0
+"""Rounds of a name that leads nowhere double up to this: until the resolver gives up it holds one of the threads."""
 BAD_IN_A_ROW = 2
 MAX_LINE_BYTES = 1024
 
@@ -37,6 +43,7 @@ class _Patient:
     backend: Backend
     asked: bool = False
     bad: dict[HostPort, int] = field(default_factory=dict)
+    pause: float = ROUND_SECONDS
 
     def hear(self, answers: Mapping[HostPort, bool]) -> None:
         """Take a round's answers; an address that was never good is bad at once."""
@@ -64,6 +71,8 @@ class Health:
         self._numbers = itertools.count()
         self._woken = asyncio.Event()
         self._limit = asyncio.Semaphore(MAX_AT_ONCE)
+        # Not the loop's own threads: names that resolve slowly would hold up whoever else needs one.
+        self._resolvers = ThreadPoolExecutor(RESOLVERS, "resolve")
 
     def follow(self, deployment_id: str, backend: Backend | None) -> None:
         """Ask the replicas of a backend from now on, who is new first; None: no longer."""
@@ -73,7 +82,7 @@ class Health:
         known = self._patients.get(deployment_id)
         if known is None or known.backend != backend:
             self._patients[deployment_id] = patient = _Patient(deployment_id, backend)
-            self._ask_at(0, patient)
+            self._ask_at(-next(self._numbers), patient)
 
     def of(self, deployment_id: str) -> Replicas | None:
         """Count a deployment's replicas; None when it is not followed."""
@@ -83,12 +92,15 @@ class Health:
     async def run(self) -> None:
         """Ask whose turn it is, at the pace that all of them together allow."""
         loop = asyncio.get_running_loop()
-        async with asyncio.TaskGroup() as asking:
-            while True:
-                patient = await self._next(loop)
-                if self._patients.get(patient.id) is patient:
-                    asking.create_task(self._ask(patient))
-                    await asyncio.sleep(_least(patient.backend) / MAX_PER_SECOND)
+        try:
+            async with asyncio.TaskGroup() as asking:
+                while True:
+                    patient = await self._next(loop)
+                    if self._patients.get(patient.id) is patient:
+                        asking.create_task(self._ask(patient))
+                        await asyncio.sleep(_least(patient.backend) / MAX_PER_SECOND)
+        finally:
+            self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     async def _next(self, loop: asyncio.AbstractEventLoop) -> _Patient:
         while not self._due or self._due[0][0] > loop.time():
@@ -104,16 +116,40 @@ class Health:
 
     async def _ask(self, patient: _Patient) -> None:
         before = patient.replicas
-        addresses, host = await _addresses(patient.backend)
+        addresses, host = await self._addresses(patient.backend)
         answers = await asyncio.gather(
             *(self._is_ready(at, patient.backend.health_check.path, host) for at in addresses)
         )
-        patient.hear(dict(zip(addresses, answers, strict=True)))
+        # A name that cannot be resolved now takes nothing away at once: Envoy keeps its addresses too.
+        patient.hear(dict(zip(addresses, answers, strict=True)) or dict.fromkeys(patient.bad, False))
         if self._patients.get(patient.id) is not patient:
             return
         if patient.replicas != before:
             self._heard(patient.id)
-        self._ask_at(asyncio.get_running_loop().time() + ROUND_SECONDS, patient)
+        patient.pause = ROUND_SECONDS if addresses else min(2 * patient.pause, LONGEST_ROUND_SECONDS)
+        self._ask_at(asyncio.get_running_loop().time() + patient.pause, patient)
+
+    async def _addresses(self, backend: Backend) -> tuple[Sequence[HostPort], str]:
+        """Give where a backend's replicas are, and the host name to ask them under."""
+        match backend:
+            case StaticBackend(endpoints=endpoints):
+                found = dict.fromkeys(HostPort(at.address, at.port) for at in endpoints)
+                return list(found), HEALTH_CHECK_HOST
+            case DnsBackend(hostname=hostname, port=port):
+                return [HostPort(at, port) for at in await self._resolved(hostname, port)], hostname
+            case other:
+                assert_never(other)
+
+    async def _resolved(self, hostname: str, port: int) -> Sequence[str]:
+        """Give a name's addresses, IPv4 if it has any: as Envoy does. None when it leads nowhere now."""
+        resolve = partial(socket.getaddrinfo, hostname, port, type=socket.SOCK_STREAM)
+        try:
+            async with asyncio.timeout(RESOLVE_SECONDS):
+                found = await asyncio.get_running_loop().run_in_executor(self._resolvers, resolve)
+        except (OSError, UnicodeError):
+            return []
+        by_family = {family: [str(at[0]) for f, *_, at in found if f == family] for family, *_ in found}
+        return list(dict.fromkeys(by_family.get(socket.AF_INET) or by_family.get(socket.AF_INET6) or []))
 
     async def _is_ready(self, at: HostPort, path: str, host: str) -> bool:
         async with self._limit:
@@ -139,27 +175,6 @@ async def _answers(at: HostPort, path: str, host: str) -> bool:
     finally:
         writer.close()
     return line.startswith(b"HTTP/1.") and line[8:12] == b" 200"
-
-
-async def _addresses(backend: Backend) -> tuple[Sequence[HostPort], str]:
-    """Give where a backend's replicas are, and the host name to ask them under."""
-    match backend:
-        case StaticBackend(endpoints=endpoints):
-            return list(dict.fromkeys(HostPort(at.address, at.port) for at in endpoints)), HEALTH_CHECK_HOST
-        case DnsBackend(hostname=hostname, port=port):
-            return [HostPort(address, port) for address in await _resolved(hostname, port)], hostname
-        case other:
-            assert_never(other)
-
-
-async def _resolved(hostname: str, port: int) -> Sequence[str]:
-    """Give a name's addresses, IPv4 if it has any: as Envoy does."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(hostname, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return []
-    by_family = {family: [str(at[0]) for f, *_, at in found if f == family] for family, *_ in found}
-    return list(dict.fromkeys(by_family.get(socket.AF_INET) or by_family.get(socket.AF_INET6) or []))
 
 
 def _least(backend: Backend) -> int:

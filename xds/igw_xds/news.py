@@ -44,7 +44,8 @@ class News:
     async def wait(self, seconds: float) -> None:
         """Wait until something happened, at most so long."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._something.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._something.wait()
 
     def take(self) -> Heard:
         """Give what happened, and forget it."""

@@ -6,6 +6,7 @@ logged and shown in `/status` until it is mended.
 
 import asyncio
 import gc
+import math
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 import prometheus_client
 import structlog
 from igw_model.definitions import unused
+from igw_model.record import Replica
 from igw_ops.listening import listening_socket
 from igw_ops.server import operations_app, serving
 from igw_store.expiry import expire
@@ -37,6 +39,12 @@ from igw_xds.world import World, after
 log = structlog.get_logger(__name__)
 
 EXPIRY_SECONDS = 1.0
+COME_BACK_SECONDS = 60.0
+JUMP_SECONDS = 5.0
+"""The wall clock ahead of the time that passed: the machine slept, or its clock was set."""
+LATEST = datetime.max.replace(tzinfo=UTC)
+RETRY_SECONDS = 1.0
+"""Until the store is asked again that could not answer, or that has an object in a file's way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +145,35 @@ async def _follow_files(files: AsyncIterator[Loaded] | None, store: Store, state
     if files is None:
         state.files_read.set()
         return
-    async for loaded in files:
-        state.errors = tuple(await store.write(sync(loaded, datetime.now(UTC))))
+    async with asyncio.TaskGroup() as tasks:
+        syncing: asyncio.Task[None] | None = None
+        async for loaded in files:
+            if syncing is not None:
+                syncing.cancel()
+            syncing = tasks.create_task(_sync(loaded, store, state))
+
+
+async def _sync(loaded: Loaded, store: Store, state: _State) -> None:
+    """Make the store's rows what the files say; try again while the store cannot, or an object is in the way."""
+    told: tuple[DefinitionError, ...] = ()
+    while True:
+        try:
+            state.errors = tuple(await store.write(sync(loaded, datetime.now(UTC))))
+        except UnavailableError as unavailable:
+            log.error("the files cannot be taken over now", error=str(unavailable))  # noqa: TRY400 - it says it all
+            await asyncio.sleep(RETRY_SECONDS)
+            continue
         state.files_read.set()
-        for error in state.errors:
-            log.error("definition refused; what was served goes on being served", error=str(error))
+        if state.errors != told:
+            for error in state.errors:
+                log.error("definition refused; what was served goes on being served", error=str(error))
         if not state.errors:
             for warning in unused(loaded.definitions):
                 log.warning(warning)
+        if not state.errors or loaded.errors:
+            return
+        told = state.errors
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _follow(
@@ -152,11 +181,11 @@ async def _follow(
 ) -> None:
     """Publish what the store holds, the files in it first: Envoys must not lose what is about to come back."""
     await state.files_read.wait()
-    async for change in store.watch():
+    async for change in _changes(store):
         if state.errors and publisher.current is None and not change.records:
             continue  # the files are broken and nothing else is known: Envoys keep what they have
         began = time.monotonic()
-        snapshot = await _whole(making, change) if change.whole else making.snapshot(change)
+        snapshot = await _made(making, change)
         publisher.publish(snapshot)
         reporter.publish(change, making.world, snapshot)
         _warn_of_unreadable(change, making.world)
@@ -170,7 +199,19 @@ async def _follow(
         )
         # A flood of writes is coalesced meanwhile, and leaves the others half of the time.
         await asyncio.sleep(spent)
-    raise RuntimeError("the store ended its watch")
+
+
+async def _changes(store: Store) -> AsyncIterator[Change]:
+    """Give the store's changes; the whole state again after a time in which it could not say."""
+    while True:
+        try:
+            async for change in store.watch():
+                yield change
+        except UnavailableError as unavailable:
+            log.error("the store cannot be read now", error=str(unavailable))  # noqa: TRY400 - it says it all
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            raise RuntimeError("the store ended its watch")
 
 
 def _warn_of_unreadable(change: Change, world: World) -> None:
@@ -179,12 +220,14 @@ def _warn_of_unreadable(change: Change, world: World) -> None:
         log.error("record left out: it breaks our rules", kind=kind, id=object_id, errors=errors)
 
 
-async def _whole(making: _Making, change: Change) -> Snapshot:
-    """Make a snapshot of all there is: seconds, in which the loop answers health checks and Envoys.
+async def _made(making: _Making, change: Change) -> Snapshot:
+    """Make a snapshot in a thread: the loop answers Envoys and the API meanwhile.
 
-    Nothing of it is garbage, so looking for that would triple the time; and it lives long, so nobody is to look
-    through it again.
+    Of a whole state nothing is garbage, so looking for that would triple the time; and it lives long, so nobody is to
+    look through it again.
     """
+    if not change.whole:
+        return await asyncio.to_thread(making.snapshot, change)
     gc.disable()
     try:
         return await asyncio.to_thread(making.snapshot, change)
@@ -194,16 +237,26 @@ async def _whole(making: _Making, change: Change) -> Snapshot:
 
 
 async def _expire(store: Store) -> None:
-    """Let replicas go that were not heard of in time."""
+    """Let replicas go that were not heard of in time.
+
+    Nobody could be heard of while we were down, or while the machine slept: who was there then has time to come back.
+    """
+    loop = asyncio.get_running_loop()
+    spared, until, skew = frozenset[Replica](), 0.0, -math.inf
     while True:
-        await asyncio.sleep(EXPIRY_SECONDS)
+        now = datetime.now(UTC)
         try:
-            await _expire_now(store, datetime.now(UTC))
+            if now.timestamp() - loop.time() > skew + JUMP_SECONDS:
+                spared = frozenset(await store.read(lambda view: view.expired(LATEST)))
+                until = loop.time() + COME_BACK_SECONDS
+            skew = now.timestamp() - loop.time()
+            await _expire_now(store, now, spared if loop.time() < until else frozenset())
         except UnavailableError as error:
             log.error("expired replicas cannot be removed now", error=str(error))  # noqa: TRY400 - it says it all
+        await asyncio.sleep(EXPIRY_SECONDS)
 
 
-async def _expire_now(store: Store, now: datetime) -> None:
-    if await store.read(lambda view: bool(view.expired(now))):
-        for replica in await store.write(expire(now)):
+async def _expire_now(store: Store, now: datetime, spared: frozenset[Replica]) -> None:
+    if await store.read(lambda view: bool(frozenset(view.expired(now)) - spared)):
+        for replica in await store.write(expire(now, spared)):
             log.info("replica expired", deployment=replica.deployment_id, replica=replica.name)

@@ -121,6 +121,22 @@ def test_ids_and_names_are_one_segment_of_the_path(server: Serve) -> None:
     assert requests == ["GET /v1alpha1/inference/gateways/..%2Fevents%3Fx%3D1"]
 
 
+def test_this_machine_is_asked_without_a_proxy(server: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token for this machine goes through nobody's proxy; one for another machine goes where the environment says."""
+    proxy, proxied = server([(200, "{}")])
+    url, requests = server([(200, "{}")])
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(variable, proxy)
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    with Client(url, "token") as client:
+        client.get("gateways")
+    assert (len(requests), proxied) == (1, [])
+    with Client("http://igw.example", "token") as client:
+        client.get("gateways")
+    assert proxied == ["GET http://igw.example/v1alpha1/inference/gateways"]
+
+
 def test_a_token_with_a_line_break_is_refused() -> None:
     """And is not shown."""
     with pytest.raises(FailedError, match=r"^the token has characters that no token has$"):

@@ -32,7 +32,6 @@ def test_broken_files(command: str, option: str, tmp_path: Path) -> None:
         (["--endpoint-scheme", "ftp"], "--endpoint-scheme is http or https"),
         (["--coreweave-whoami-url", "nowhere"], "must be an absolute http:// or https:// URL"),
         (["--admin-token-file", "/nowhere", "--organization-id", "acme"], "/nowhere cannot be read"),
-        (["--admin-token-file", "/dev/null", "--organization-id", "acme"], "/dev/null holds no token"),
         (["--admin-token-file", "/dev/null"], "the admin token needs an organisation"),
     ],
 )
@@ -42,13 +41,33 @@ def test_settings_that_cannot_be_used(arguments: list[str], reason: str) -> None
     assert (done.returncode, reason in done.stderr) == (2, True), done.stderr
 
 
-def test_a_key_that_others_may_read(tmp_path: Path) -> None:
-    """The store is not opened with it."""
-    key = tmp_path / "store.key"
-    key.write_text("key")
-    key.chmod(0o644)
-    done = igw("xds", *PORTS, "--state-dir", tmp_path)
-    assert (done.returncode, f"chmod 600 {key}" in done.stderr) == (2, True)
+def test_a_state_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """It is told with the option and the system's reason."""
+    (tmp_path / "file").touch()
+    done = igw("xds", *PORTS, "--state-dir", tmp_path / "file" / "state", COLUMNS="300")
+    assert done.returncode == 2
+    assert f"--state-dir {tmp_path}/file/state cannot be made: Not a directory" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "reason"),
+    [
+        ("store.key", 0o640, "chmod 600 {path}"),
+        ("store.key", 0o604, "chmod 600 {path}"),
+        ("token", 0o640, "chmod 600 {path}"),
+        ("token", 0o604, "chmod 600 {path}"),
+        ("token", 0o600, "{path} holds no token"),
+    ],
+)
+def test_a_secrets_file_that_cannot_be_used(name: str, mode: int, reason: str, tmp_path: Path) -> None:
+    """The store's key and the admin's token are their owner's alone, and a token is not empty."""
+    path = tmp_path / name
+    path.touch()
+    path.chmod(mode)
+    token = ("--admin-token-file", path) if name == "token" else ()
+    arguments = ("--state-dir", tmp_path, "--organization-id", "acme", *token)
+    done = igw("xds", *PORTS, *arguments, COLUMNS="300")
+    assert (done.returncode, reason.format(path=path) in done.stderr) == (2, True), done.stderr
 
 
 def test_identities_in_the_apis_words() -> None:

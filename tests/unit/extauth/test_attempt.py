@@ -6,8 +6,9 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from igw_extauth.attempt import MAX_TOKEN_LENGTH, bearer_token
+from igw_extauth.attempt import bearer_token
 from igw_extauth.secret import BearerToken
+from igw_model.bearer import MAX_TOKEN_LENGTH
 
 TWO_OR_NONE = [[], ["Bearer a", "Bearer b"], ["Bearer a", "Bearer a"], ["Bearer a", ""]]
 ANY_TEXT = st.one_of(

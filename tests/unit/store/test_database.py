@@ -14,7 +14,8 @@ from igw_store.cipher import Cipher
 from igw_store.database import CannotOpenError, open_database
 from igw_store.sqlite import open_store
 from igw_store.tables import METADATA
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 ALEMBIC = (
     "alembic_version",
@@ -115,3 +116,12 @@ async def test_only_the_owner_may_read(tmp_path: Path, cipher: Cipher) -> None:
     modes = modes_in(tmp_path)
     await store.aclose()
     assert modes == dict.fromkeys(["s.db", "s.db-wal", "s.db-shm", "s.db.lock"], 0o600)
+
+
+def test_an_error_does_not_show_values() -> None:
+    """What fails may be logged with its error, and a spec may not."""
+    engine = open_database(None)
+    with engine.connect() as connection, pytest.raises(OperationalError) as raised:
+        connection.execute(text("INSERT INTO nowhere VALUES (:spec)"), {"spec": "the spec"})
+    engine.dispose()
+    assert ("nowhere" in str(raised.value), "the spec" in str(raised.value)) == (True, False)

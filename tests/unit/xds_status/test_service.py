@@ -4,21 +4,24 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-from igw_model.record import Kind
+import pytest
+from igw_model.record import Kind, Replica
 from igw_store.cipher import Cipher
 from igw_store.files import Loaded, load
-from igw_store.sqlite import open_store
-from igw_store.store import Store
+from igw_store.sqlite import SqliteStore, open_store
+from igw_store.store import UnavailableError
+from igw_xds import service
 from igw_xds.service import ControlPlane, serve
 from igw_xds.settings import DataPlane, HostPort
 from prometheus_client import CollectorRegistry
 
-from tests.builders import DOMAIN, gateway_spec, write
+from tests.builders import DOMAIN, deployment_id, gateway_spec, write
 from tests.unit.xds_status.plane import record
 
 
@@ -26,7 +29,7 @@ from tests.unit.xds_status.plane import record
 class Running:
     """A control plane and what it is fed."""
 
-    store: Store
+    store: SqliteStore
     ops: str
     files: asyncio.Queue[Loaded] = field(default_factory=asyncio.Queue)
     task: "asyncio.Task[None] | None" = None
@@ -122,3 +125,66 @@ async def test_a_part_that_fails_ends_the_process() -> None:
         async with asyncio.timeout(5):
             await asyncio.wait([running.task])
         assert isinstance(running.task.exception(), ExceptionGroup)
+
+
+async def test_a_store_that_cannot_answer_for_a_while_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are taken over, and the store followed, once it can."""
+    monkeypatch.setattr(service, "RETRY_SECONDS", 0.05)
+    async with control_plane(files=True) as running:
+        await running.files.put(said(tmp_path, gateway_spec(1)))
+        first = await running.until(lambda ready, _: ready == 200)
+        store = running.store
+        write, look = store.write, store._look
+        asked = []
+
+        async def refuse(*arguments: Any) -> Any:
+            asked.append(arguments)
+            raise UnavailableError("locked")
+
+        monkeypatch.setattr(store, "write", refuse)
+        monkeypatch.setattr(store, "_look", refuse)
+        store._wake()
+        await running.files.put(said(tmp_path, gateway_spec(1), gateway_spec(2)))
+        await asyncio.sleep(0.3)
+        assert len(asked) > 2
+        monkeypatch.setattr(store, "write", write)
+        monkeypatch.setattr(store, "_look", look)
+        await running.until(lambda _, status: status["snapshot"] != first["snapshot"])
+
+
+async def test_a_file_waits_for_what_is_in_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object of the API that goes makes room for a file's, without another edit."""
+    monkeypatch.setattr(service, "RETRY_SECONDS", 0.05)
+    async with control_plane(files=True) as running:
+        key = (Kind.GATEWAY, gateway_spec(1)["id"])
+        await running.store.write(lambda store: store.put(record(Kind.GATEWAY, gateway_spec(1))))
+        await running.files.put(said(tmp_path, gateway_spec(1)))
+        await running.until(lambda _, status: bool(status["definition_errors"]))
+        await running.store.write(lambda store: store.remove(*key))
+        await running.until(lambda ready, status: ready == 200 and not status["definition_errors"])
+
+
+async def test_replicas_from_before_have_time_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose time passed while nobody could hear it stays for a while; who was heard of since goes in time."""
+    monkeypatch.setattr(service, "EXPIRY_SECONDS", 0.02)
+    monkeypatch.setattr(service, "COME_BACK_SECONDS", 1.0)
+    store = await open_store(None, Cipher.ephemeral())
+    passed = datetime.now(UTC) - timedelta(seconds=5)
+    early = Replica(deployment_id(1), "early", "127.0.0.1", 1, passed)
+    await store.write(lambda tx: tx.put_replica(early))
+    expiring = asyncio.create_task(service._expire(store))
+
+    async def names() -> list[str]:
+        found = await store.read(lambda view: view.replicas(deployment_id(1)))
+        return [replica.name for replica in found]
+
+    await asyncio.sleep(0.1)
+    await store.write(lambda tx: tx.put_replica(replace(early, name="late")))
+    await asyncio.sleep(0.3)
+    assert await names() == ["early"]
+    await asyncio.sleep(1)
+    assert await names() == []
+    expiring.cancel()
+    await store.aclose()
