@@ -65,9 +65,18 @@ class CapacityClaims:
 
     def shown(self, view: Reading, record: Record) -> dict[str, Any]:
         """Give a claim's document with what it has of the inventory now."""
-        current = record if record.deleting else view.get(self.kind, record.id) or record
-        given = self._given(view).get(record.id, 0)
-        return _document(current, given, _observed(current, given, current.updated_at))
+        if record.deleting:
+            found = (Truth.FALSE, "Deleting", "Being deleted: its instances go to the claims that wait.")
+            return _document(record, 0, _seen(record, Status.DELETING, found, record.updated_at))
+        return self.listed(view, [view.get(self.kind, record.id) or record])[0]
+
+    def listed(self, view: Reading, records: Sequence[Record]) -> list[dict[str, Any]]:
+        """Give the documents of many: the inventory is given out once for all of them."""
+        given = self._given(view)
+        return [
+            _document(record, given[record.id], _observed(record, given[record.id], record.updated_at))
+            for record in records
+        ]
 
     def created(self, record: Record) -> dict[str, Any]:
         """Give a new claim's document: nothing is allocated until it is kept."""
@@ -87,7 +96,7 @@ def _wanted(record: Record) -> Wanted:
 def _document(record: Record, given: int, seen: Observed) -> dict[str, Any]:
     return {
         "spec": dict(record.spec),
-        "status": status(record, Status.DELETING if record.deleting else seen.status, seen.conditions)
+        "status": status(record, seen.status, seen.conditions)
         | {"allocatedInstances": given, "pendingInstances": _wanted(record).count - given},
     }
 

@@ -77,7 +77,7 @@ class _Shell:
 
     async def _called(self, procedure: Procedure, codec: Codec, request: Request) -> dict[str, Any]:
         caller = await self.authenticate(request.headers.getlist("authorization"))
-        asked = _document(procedure, codec, await _payload(request))
+        asked = await asyncio.to_thread(_document, procedure, codec, await _payload(request))
         return await self.call(procedure.method, caller, asked)
 
 
@@ -100,6 +100,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _document(procedure: Procedure, codec: Codec, payload: bytes) -> dict[str, Any]:
+    """Read a request; in a thread, since many small parts take their time."""
     match codec:
         case Codec.PROTO:
             return document(procedure, payload)

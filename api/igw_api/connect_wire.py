@@ -16,6 +16,8 @@ from igw_api.reply import STATUSES
 
 MESSAGE_BYTES = 1024 * 1024
 """The largest request, after decompression."""
+MOST_MEMBERS = 16
+"""Members of one gzip message: one does, and each takes its time, however empty."""
 
 HTTP_STATUS: Mapping[Code, int] = {**STATUSES, Code.FAILED_PRECONDITION: 400}
 """Connect's own table."""
@@ -114,8 +116,11 @@ def _plain(data: bytes, encoding: str | None) -> bytes:
 
 def _inflated(data: bytes) -> bytes:
     """Inflate every member (RFC 1952, section 2.2), never beyond one byte more than the bound."""
-    plain = b""
+    plain, members = b"", 0
     while data and len(plain) <= MESSAGE_BYTES:
+        members += 1
+        if members > MOST_MEMBERS:
+            raise _invalid(f"the message must have at most {MOST_MEMBERS} gzip members")
         member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
         try:
             plain += member.decompress(data, MESSAGE_BYTES + 1 - len(plain))

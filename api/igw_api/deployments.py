@@ -18,6 +18,9 @@ from igw_api.refusal import invalid
 from igw_api.settings import Backends
 from igw_api.view import shown
 
+MOST_GATEWAYS = 100
+"""Gateways that one request asks parameters for, as many as a deployment may name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deployments:
@@ -53,6 +56,10 @@ class Deployments:
     def shown(self, view: Reading, record: Record) -> dict[str, Any]:  # noqa: ARG002 - the protocol's
         """Give a deployment's document."""
         return shown(record)
+
+    def listed(self, view: Reading, records: Sequence[Record]) -> list[dict[str, Any]]:  # noqa: ARG002 - the protocol's
+        """Give the documents of many."""
+        return [self.created(record) for record in records]
 
     def created(self, record: Record) -> dict[str, Any]:
         """Give a deployment's document."""
@@ -128,6 +135,8 @@ def deployment_parameters(
     errors = unknown(document, ("gatewayIds",))
     if not isinstance(sent, list) or not all(isinstance(item, str) and item for item in sent):
         raise invalid([*errors, FieldError("gatewayIds", "must be a list of gateway ids")])
+    if len(sent) > MOST_GATEWAYS:
+        raise invalid([*errors, FieldError("gatewayIds", f"must have at most {MOST_GATEWAYS} items")])
     errors += gateway_errors(view, call.caller.organization_id, sent)
     if errors:
         raise invalid(errors)

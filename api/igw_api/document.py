@@ -5,6 +5,7 @@ Source: protobuf's JSON mapping, https://protobuf.dev/programming-guides/json/.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from igw_model.capacity_claim import CAPACITY_TYPES
@@ -12,10 +13,13 @@ from igw_model.deployment import CAPACITY_CLASSES
 from igw_model.document import FieldError
 from igw_model.gateway import API_TYPES
 
+from igw_api.failure import RefusedError
 from igw_api.refusal import invalid
 
 DEEPEST = 32
 """Levels of nesting; the deepest field of the API is at five."""
+MOST_VALUES = 50_000
+"""Values of all kinds in one request, more than a spec of `sealed.SPEC_BYTES` has."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
@@ -29,36 +33,56 @@ CLAIM_ENUMS: Enums = {("resources", "capacityType"): CAPACITY_TYPES}
 
 def plain(document: Document) -> dict[str, Any]:
     """Give a document without nulls and with 1.0 as 1. Raises RefusedError for what no field can hold."""
-    return _plain_object(document, "", DEEPEST)
+    return _Plain().object(document, (), DEEPEST)
 
 
-def _plain_object(value: Document, path: str, depth: int) -> dict[str, Any]:
-    if depth == 0:
-        raise invalid([FieldError(path, "is nested too deeply")])
-    for key in value:
-        if not isinstance(key, str) or not _is_unicode(key):
-            raise invalid([FieldError(path, "has a field whose name is no valid Unicode text")])
-    return {
-        key: _plain(item, f"{path}.{key}" if path else key, depth)
-        for key, item in value.items()
-        if item is not None
-    }
+Place = tuple[Any, ...]
+"""Where a value is: the place of what holds it, and its key or index; written out only for an error."""
 
 
-def _plain(value: Any, path: str, depth: int) -> Any:
-    match value:
-        case Mapping():
-            return _plain_object(value, path, depth - 1)
-        case list():
-            if depth == 1:
-                raise invalid([FieldError(path, "is nested too deeply")])
-            return [_plain(item, f"{path}[{index}]", depth - 1) for index, item in enumerate(value)]
-        case float() if value.is_integer():
-            return int(value)
-        case str() if not _is_unicode(value):
-            raise invalid([FieldError(path, "must be valid Unicode text")])
-        case _:
-            return value
+@dataclass(slots=True)
+class _Plain:
+    """One document on its way to be plain; `left` counts the values that it may still have."""
+
+    left: int = MOST_VALUES
+
+    def object(self, value: Document, place: Place, depth: int) -> dict[str, Any]:
+        if depth == 0:
+            raise _refused(place, "is nested too deeply")
+        for key in value:
+            if not isinstance(key, str) or not _is_unicode(key):
+                raise _refused(place, "has a field whose name is no valid Unicode text")
+        return {key: self.value(item, (place, key), depth) for key, item in value.items() if item is not None}
+
+    def value(self, value: Any, place: Place, depth: int) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise _refused((), f"the request must have at most {MOST_VALUES} values")
+        match value:
+            case Mapping():
+                return self.object(value, place, depth - 1)
+            case list():
+                if depth == 1:
+                    raise _refused(place, "is nested too deeply")
+                return [self.value(item, (place, index), depth - 1) for index, item in enumerate(value)]
+            case float() if value.is_integer():
+                return int(value)
+            case str() if not _is_unicode(value):
+                raise _refused(place, "must be valid Unicode text")
+            case _:
+                return value
+
+
+def _refused(place: Place, reason: str) -> RefusedError:
+    return invalid([FieldError(_path(place), reason)])
+
+
+def _path(place: Place) -> str:
+    if not place:
+        return ""
+    outer, part = place
+    path = _path(outer)
+    return f"{path}[{part}]" if isinstance(part, int) else f"{path}.{part}" if path else part
 
 
 def _is_unicode(text: str) -> bool:

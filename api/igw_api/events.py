@@ -1,4 +1,4 @@
-"""Events: the audit records of an organisation's accepted writes, newest thousand, oldest first."""
+"""Events: the audit records of an organisation's accepted writes, a thousand at most, oldest first."""
 
 from typing import Any
 

@@ -1,5 +1,6 @@
 """Gateways: what the API asks of them beyond their own rules, and their endpoints. Pure, but for the store's view."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
@@ -52,6 +53,10 @@ class Gateways:
     def shown(self, view: Reading, record: Record) -> dict[str, Any]:  # noqa: ARG002 - the protocol's
         """Give a gateway's document; endpoints once it was ready."""
         return self.created(record)
+
+    def listed(self, view: Reading, records: Sequence[Record]) -> list[dict[str, Any]]:  # noqa: ARG002 - the protocol's
+        """Give the documents of many."""
+        return [self.created(record) for record in records]
 
     def created(self, record: Record) -> dict[str, Any]:
         """Give a gateway's document."""

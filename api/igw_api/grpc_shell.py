@@ -17,6 +17,7 @@ from google.rpc.status_pb2 import Status
 from igw_ops.listening import add_grpc_port
 
 from igw_api.caller import Authenticate, Operation
+from igw_api.connect_wire import MESSAGE_BYTES, too_large
 from igw_api.details import packed
 from igw_api.failure import Code, Detail, RefusedError
 from igw_api.messages import PROCEDURES, Procedure, document, message
@@ -26,7 +27,8 @@ from igw_api.metrics import CALL_SECONDS, CALLS
 log = structlog.get_logger(__name__)
 
 OPTIONS = (
-    ("grpc.max_receive_message_length", 1024 * 1024),
+    # Up to here a request over our own bound gets our own answer, which clients do not try again.
+    ("grpc.max_receive_message_length", 4 * MESSAGE_BYTES),
     ("grpc.max_send_message_length", -1),  # lists have no pages
     ("grpc.max_concurrent_streams", 100),
     ("grpc.so_reuseport", 0),  # a second control plane on the port is an error, not a coin toss
@@ -116,10 +118,13 @@ class _Shell:
             return RefusedError(Code.INTERNAL, "internal error")
 
     async def _answer(self, procedure: Procedure, data: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        if len(data) > MESSAGE_BYTES:
+            raise too_large()
         metadata = context.invocation_metadata() or ()
         caller = await self.authenticate([value for key, value in metadata if key == "authorization"])
-        answer = await self.call(procedure.method, caller, document(procedure, data))
-        # In a thread, since a list of thousands takes its time.
+        # In threads, since a message of many small parts and a list of thousands take their time.
+        asked = await asyncio.to_thread(document, procedure, data)
+        answer = await self.call(procedure.method, caller, asked)
         return await asyncio.to_thread(message, procedure, answer)
 
 

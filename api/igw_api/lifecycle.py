@@ -7,22 +7,20 @@ has of its own is a `Resource`. Source: docs/inference-api.md, sections 1 and 3.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from igw_model.document import FieldError
 from igw_model.record import Action, Event, Kind, Record
 from igw_model.status import Status
 from igw_store.store import Reading, Writing
-from pydantic import SecretStr
 
 from igw_api.caller import Caller
 from igw_api.document import Document, Enums, identifier, named, unknown
 from igw_api.failure import Code, RefusedError
 from igw_api.moments import moment_of
 from igw_api.refusal import NAMES, absent, exists, invalid, read_only, taken, unready
+from igw_api.sealed import SPEC_BYTES, Sealed, joined, key_errors, same, sealed_spec, size
 from igw_api.view import phase
-
-KEY_HOLDER = "weightsAndBiasesAuth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,32 +66,30 @@ class Resource(Protocol):
     def shown(self, view: Reading, record: Record) -> dict[str, Any]:
         """Give an object's document."""
 
+    def listed(self, view: Reading, records: Sequence[Record]) -> list[dict[str, Any]]:
+        """Give the documents of many objects, fresh from the same view."""
+
     def created(self, record: Record) -> dict[str, Any]:
         """Give the document that answers a create: nothing has become of the object yet."""
-
-
-class Sealed(NamedTuple):
-    """A spec parted from its W&B key."""
-
-    spec: Mapping[str, Any]
-    key: SecretStr | None
 
 
 def create(resource: Resource, write: Writing, call: Call, document: Document) -> dict[str, Any]:
     """Create an object; the same id with the same spec again changes nothing."""
     document = named(document, resource.enums)
     sent_id = document.get("id", call.new_id)
-    sealed = _sealed({"id": sent_id, **document, "organizationId": call.caller.organization_id})
+    sealed = sealed_spec({"id": sent_id, **document, "organizationId": call.caller.organization_id})
     object_id = identifier(sent_id)
     errors = _organization(call, document)
     existing = write.get(resource.kind, object_id) if object_id else None
-    if existing is not None and not errors:
-        return _repeated(resource, write, call, existing, sealed)
-    errors += resource.errors(write, _joined(sealed))
+    if existing is not None and not errors and _repeats(existing, sealed, call):
+        return {resource.kind.value: resource.shown(write, existing)}
+    errors += _errors(resource, write, sealed)
     if object_id is None and all(error.path != "id" for error in errors):
         errors.append(FieldError("id", "must be a UUID"))
     if errors or object_id is None:
         raise invalid(errors)
+    if existing is not None:
+        raise _clash(existing, call)
     record = Record(
         kind=resource.kind,
         id=object_id,
@@ -127,7 +123,7 @@ def list_all(resource: Resource, view: Reading, call: Call, document: Document) 
         raise invalid(errors)
     organization = call.caller.organization_id
     records = view.list(resource.kind, organization, updated_after=after, gateway_id=gateway_id)
-    return {resource.list_key: [resource.shown(view, record) for record in records]}
+    return {resource.list_key: resource.listed(view, records)}
 
 
 def update(resource: Resource, write: Writing, call: Call, document: Document) -> dict[str, Any]:
@@ -135,12 +131,11 @@ def update(resource: Resource, write: Writing, call: Call, document: Document) -
     record = _changeable(resource, write, call, document)
     document = named(document, resource.enums)
     own = {"id": record.spec["id"], "organizationId": record.organization_id}
-    sealed = _sealed({"id": own["id"], **document, **own}, record.api_key)
+    sealed = sealed_spec({"id": own["id"], **document, **own}, record.api_key)
     errors = _organization(call, document)
-    same = sealed == (record.spec, record.api_key) and not errors
-    if same and phase(record) in {Status.READY, Status.UPDATING}:
+    if not errors and same(sealed, record) and phase(record) in {Status.READY, Status.UPDATING}:
         return {resource.kind.value: resource.shown(write, record)}
-    errors += resource.errors(write, _joined(sealed))
+    errors += [*key_errors(record, document), *_errors(resource, write, sealed)]
     if errors:
         raise invalid(errors)
     newer = replace(
@@ -215,19 +210,30 @@ def _refuse_read_only(record: Record) -> None:
         raise read_only(record)
 
 
-def _repeated(
-    resource: Resource, write: Writing, call: Call, existing: Record, sealed: Sealed
-) -> dict[str, Any]:
-    """Answer a create of an id that is there already."""
-    kind = NAMES[resource.kind]
+def _repeats(existing: Record, sealed: Sealed, call: Call) -> bool:
+    """Say whether a create is the one that made the object."""
+    own = existing.organization_id == call.caller.organization_id and not existing.origin
+    created = Sealed({**sealed.spec, "id": existing.spec["id"]}, sealed.key)
+    return own and not existing.deleting and same(created, existing)
+
+
+def _clash(existing: Record, call: Call) -> RefusedError:
+    """Refuse a create of an id that is there already."""
+    kind = NAMES[existing.kind]
     if existing.organization_id != call.caller.organization_id or existing.origin:
-        raise taken(resource.kind, "id", existing.id, existing, call.caller.organization_id)
+        return taken(existing.kind, "id", existing.id, existing, call.caller.organization_id)
     if existing.deleting:
-        raise exists(resource.kind, existing.id, f"id: {kind} {existing.id} is being deleted")
-    if ({**sealed.spec, "id": existing.spec["id"]}, sealed.key) != (existing.spec, existing.api_key):
-        message = f"id: {existing.id} already belongs to a {kind} with another spec"
-        raise exists(resource.kind, existing.id, message)
-    return {resource.kind.value: resource.shown(write, existing)}
+        return exists(existing.kind, existing.id, f"id: {kind} {existing.id} is being deleted")
+    message = f"id: {existing.id} already belongs to a {kind} with another spec"
+    return exists(existing.kind, existing.id, message)
+
+
+def _errors(resource: Resource, view: Reading, sealed: Sealed) -> list[FieldError]:
+    """Name the rules that a spec breaks; its size alone if that is beyond the bound, for many rules take long."""
+    document = joined(sealed)
+    if size(document) > SPEC_BYTES:
+        return [FieldError("", f"the spec must have at most {SPEC_BYTES} bytes as JSON")]
+    return resource.errors(view, document)
 
 
 def _put(resource: Resource, write: Writing, call: Call, record: Record) -> None:
@@ -249,28 +255,6 @@ def _organization(call: Call, document: Document) -> list[FieldError]:
     if sent == call.caller.organization_id:
         return []
     return [FieldError("organizationId", f"must be left out, or be {call.caller.organization_id}")]
-
-
-def _sealed(document: Document, stored: SecretStr | None = None) -> Sealed:
-    """Part a spec from its W&B key: left out it is the stored one, empty it is none."""
-    auth = document.get(KEY_HOLDER)
-    if not isinstance(auth, Mapping):
-        return Sealed(document, None)
-    if "apiKey" not in auth:
-        return Sealed(document, stored)
-    key = auth["apiKey"]
-    if not isinstance(key, str):
-        return Sealed(document, None)  # it stays where it is: the rules of the field refuse it
-    rest = {field: value for field, value in auth.items() if field != "apiKey"}
-    return Sealed({**document, KEY_HOLDER: rest}, SecretStr(key) if key else None)
-
-
-def _joined(sealed: Sealed) -> Document:
-    """Put the key where the rules expect it."""
-    if sealed.key is None:
-        return sealed.spec
-    auth = {**sealed.spec[KEY_HOLDER], "apiKey": sealed.key.get_secret_value()}
-    return {**sealed.spec, KEY_HOLDER: auth}
 
 
 def _event(

@@ -45,18 +45,21 @@ class Operations:
         """Give a method's answer; when it comes, what it wrote is on disk. Raises RefusedError."""
         if writes(method) and caller.role < Role.ADMIN:
             raise RefusedError(Code.PERMISSION_DENIED, f"{method} needs the role admin")
-        call = Call(caller, self._clock(), self._new_id())
         try:
-            return await self._answer(method, call, plain(document))
+            return await self._answer(method, caller, plain(document))
         except UnavailableError:
             raise RefusedError(Code.UNAVAILABLE, "the store cannot answer now: try again") from None
 
-    async def _answer(self, method: Method, call: Call, document: Document) -> dict[str, Any]:
+    async def _answer(self, method: Method, caller: Caller, document: Document) -> dict[str, Any]:
         if method in self._reads:
             read = self._reads[method]
-            return await self._store.read(lambda view: read(view, call, document))
+            return await self._store.read(lambda view: read(view, self._begun(caller), document))
         write = self._writes[method]
-        return await self._store.write(lambda transaction: write(transaction, call, document))
+        return await self._store.write(lambda transaction: write(transaction, self._begun(caller), document))
+
+    def _begun(self, caller: Caller) -> Call:
+        """Read the clock within the transaction, so that times grow in the order of the commits."""
+        return Call(caller, self._clock(), self._new_id())
 
 
 def _reads(settings: Settings) -> Mapping[Method, Read]:

@@ -10,10 +10,16 @@ from igw_api.failure import BadField, Code, Precondition, RefusedError, Resource
 NAMES = {Kind.GATEWAY: "gateway", Kind.DEPLOYMENT: "deployment", Kind.CAPACITY_CLAIM: "capacity claim"}
 
 
+MOST_ERRORS = 100
+"""Fields that one refusal names: nobody reads more."""
+
+
 def invalid(errors: Sequence[FieldError]) -> RefusedError:
-    """Refuse for the fields that break rules; the message names them all."""
-    bad = tuple(BadField(error.path, error.reason) for error in errors)
-    return RefusedError(Code.INVALID_ARGUMENT, "; ".join(map(str, errors)), bad)
+    """Refuse for the fields that break rules; the message names them, and counts those beyond the bound."""
+    told = errors[:MOST_ERRORS]
+    more = [f"and {len(errors) - MOST_ERRORS} more"] if len(errors) > MOST_ERRORS else []
+    bad = tuple(BadField(error.path, error.reason) for error in told)
+    return RefusedError(Code.INVALID_ARGUMENT, "; ".join([*map(str, told), *more]), bad)
 
 
 def absent(kind: str, name: str) -> RefusedError:

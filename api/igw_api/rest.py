@@ -6,10 +6,12 @@ Source: docs/inference-api.md, sections 1 and 3. Replicas and events are this pr
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from igw_model.document import FieldError
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -84,6 +86,8 @@ class _Path:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if not scope["path"].isprintable():  # the router's patterns let a line break pass at the end
+            raise HTTPException(HTTPStatus.NOT_FOUND)
         request = Request(scope, receive)
         response = await self._answer(request)
         if request.method == "HEAD":

@@ -4,7 +4,6 @@ The first that says something counts: option, environment, configuration file, w
 folder. A token goes only where it belongs: one from the file to the file's server, the local one to this machine.
 """
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from igw_cli.client import Exit, FailedError
+from igw_cli.client import Exit, FailedError, is_loopback
 from igw_cli.state import admin_token
 
 LOCAL_SERVER = "http://127.0.0.1:8081"
@@ -153,15 +152,6 @@ def _read(path: Path) -> str:
     if not token:
         raise FailedError(f"the token file {path} is empty", Exit.INVALID)
     return token
-
-
-def is_loopback(url: str) -> bool:
-    """Say whether a URL leads to this machine alone."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _url(text: str, what: str) -> str:

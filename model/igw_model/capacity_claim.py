@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from igw_model.document import FieldError, Many, Spec, parse
-from igw_model.text import HostLabel, Identifier, NonEmpty
+from igw_model.document import Few, FieldError, Spec, parse
+from igw_model.text import Identifier, NonEmpty
 
 CAPACITY_TYPES = {
     0: "CAPACITY_TYPE_UNSPECIFIED",
@@ -39,7 +39,7 @@ class Claimed(Spec):
 
     instance_id: NonEmpty
     instance_count: Annotated[int, Field(ge=1, le=MOST_INSTANCES)]
-    zones: Annotated[Many[NonEmpty], Field(min_length=1)]
+    zones: Annotated[Few[NonEmpty], Field(min_length=1)]
     capacity_type: Annotated[str, AfterValidator(_managed)] = CAPACITY_TYPES[0]
 
 
@@ -47,7 +47,7 @@ class CapacityClaim(Spec):
     """A claim as defined."""
 
     id: Identifier
-    name: HostLabel
+    name: NonEmpty
     organization_id: NonEmpty
     resources: Claimed
 

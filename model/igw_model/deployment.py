@@ -9,8 +9,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from igw_model.document import Choice, FieldError, Many, Spec, parse
-from igw_model.text import HostLabel, HostName, Identifier, IpAddress, ModelName, NonEmpty, Port, UrlPath
+from igw_model.document import Choice, Few, FieldError, Many, Spec, parse
+from igw_model.text import (
+    HostLabel,
+    HostName,
+    Identifier,
+    IpAddress,
+    ModelName,
+    NonEmpty,
+    Port,
+    Text,
+    UrlPath,
+)
 
 GPU_COUNTS = (1, 2, 4, 8, 16)
 CAPACITY_CLASSES = {
@@ -20,6 +30,7 @@ CAPACITY_CLASSES = {
 }
 MOST_REPLICAS = 4_294_967_295
 """uint32."""
+MOST_OPTION_CHARACTERS = 4096
 
 
 class Address(Spec):
@@ -55,13 +66,26 @@ class DnsBackend(Spec):
 Backend = StaticBackend | DnsBackend
 
 
+def _names(options: Mapping[str, str]) -> Mapping[str, str]:
+    if any(len(name) > MOST_OPTION_CHARACTERS for name in options):
+        raise ValueError(f"must have names of at most {MOST_OPTION_CHARACTERS} characters")
+    return options
+
+
+Options = Annotated[
+    Mapping[str, Annotated[str, Field(max_length=MOST_OPTION_CHARACTERS)]],
+    Field(max_length=100),
+    AfterValidator(_names),
+]
+
+
 class Runtime(Spec):
     """What serves the model."""
 
     engine: NonEmpty
-    version: str = ""
-    engine_config: Mapping[str, str] = {}
-    engine_env: Mapping[str, str] = {}
+    version: Text = ""
+    engine_config: Options = {}  # noqa: RUF012 - the type says Mapping, behind its rules
+    engine_env: Options = {}  # noqa: RUF012
 
 
 def _gpu_count(count: int) -> int:
@@ -81,8 +105,8 @@ class Model(Spec):
     """The name that clients ask for, and where the weights are."""
 
     name: ModelName
-    bucket: str = ""
-    path: str = ""
+    bucket: Text = ""
+    path: Text = ""
 
 
 CapacityClass = Literal["CAPACITY_CLASS_RESERVED", "CAPACITY_CLASS_ON_DEMAND"]
@@ -95,7 +119,7 @@ class Autoscaling(Spec):
     max: Annotated[int, Field(ge=1, le=MOST_REPLICAS)]
     priority: Annotated[int, Field(ge=0, le=1000)] = 0
     concurrency: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] | None = None
-    capacity_classes: Many[CapacityClass] = ()
+    capacity_classes: Few[CapacityClass] = ()
 
     @field_validator("max")
     @classmethod
@@ -117,7 +141,7 @@ class Deployment(Spec):
     id: Identifier
     name: HostLabel
     organization_id: NonEmpty
-    gateway_ids: Annotated[Many[NonEmpty], Field(min_length=1)]
+    gateway_ids: Annotated[Few[NonEmpty], Field(min_length=1)]
     model: Model
     traffic: Traffic = Traffic()
     disabled: bool = False

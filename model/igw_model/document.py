@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 
@@ -42,6 +42,8 @@ Many = Annotated[
     tuple[T, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 ]
 """A list in the document, an immutable sequence in the model."""
+Few = Annotated[Many[T], Field(max_length=100)]
+"""A list that callers write."""
 
 Choice = tuple[str, tuple[str, ...], bool]
 """A closed choice: the model's field, the document's keys for it, and whether one is required."""

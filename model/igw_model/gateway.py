@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from igw_model.document import Choice, FieldError, Many, Spec, parse
+from igw_model.document import Choice, Few, FieldError, Spec, parse
 from igw_model.text import HeaderName, HostName, Identifier, Network, NonEmpty
 
 API_TYPES = {0: "API_TYPE_UNSPECIFIED", 1: "API_TYPE_OPENAI"}
+MOST_KEY_CHARACTERS = 1024
 
 
 class CoreWeaveAuth(Spec):
@@ -19,11 +20,17 @@ class CoreWeaveAuth(Spec):
     kind: Literal["coreWeaveAuth"]
 
 
+def _bounded(key: SecretStr) -> SecretStr:
+    if len(key) > MOST_KEY_CHARACTERS:
+        raise ValueError(f"must have at most {MOST_KEY_CHARACTERS} characters")
+    return key
+
+
 class WeightsAndBiasesAuth(Spec):
     """Tokens are W&B API keys."""
 
     kind: Literal["weightsAndBiasesAuth"]
-    api_key: SecretStr | None = None
+    api_key: Annotated[SecretStr, AfterValidator(_bounded)] | None = None
     server_url: NonEmpty | None = None
     enable_usage_reports: bool = False
     enable_rate_limiting: bool = False
@@ -78,8 +85,8 @@ Routing = BodyBasedRouting | HeaderBasedRouting | PathBasedRouting
 class EndpointConfiguration(Spec):
     """Further names under which a gateway is reached, and from where."""
 
-    additional_dns: Many[HostName] = ()
-    allowed_source_ip_ranges: Many[Network] = ()
+    additional_dns: Few[HostName] = ()
+    allowed_source_ip_ranges: Few[Network] = ()
 
 
 def _one_zone(zones: tuple[str, ...]) -> tuple[str, ...]:
@@ -93,7 +100,7 @@ class Gateway(Spec):
 
     id: Identifier
     name: NonEmpty
-    zones: Annotated[Many[NonEmpty], AfterValidator(_one_zone)]
+    zones: Annotated[Few[NonEmpty], AfterValidator(_one_zone)]
     organization_id: NonEmpty
     auth: Annotated[Auth, Field(discriminator="kind")]
     routing: Annotated[Routing, Field(discriminator="kind")]

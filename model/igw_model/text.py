@@ -33,6 +33,8 @@ def _host_name(text: str) -> str:
     labels = text.removesuffix(".").split(".")
     if len(text) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError("must be a DNS name, without scheme, port or wildcard")
+    if labels[-1].isdigit():  # what ends in a number is read as an IPv4 address (url.spec.whatwg.org)
+        raise ValueError("must be a DNS name, not an IP address")
     return text
 
 
@@ -59,6 +61,13 @@ def _model_name(text: str) -> str:
         raise ValueError("must have 4 to 63 characters")
     if not text.isprintable() or re.search(r"\s", text):
         raise ValueError("must not contain spaces or control characters")
+    return text
+
+
+def _no_zone_id(text: str) -> str:
+    """An IPv6 zone id is any text at all, and means something on one machine only."""
+    if "%" in text:
+        raise ValueError("must not have a zone id")
     return text
 
 
@@ -93,9 +102,10 @@ HostName = Annotated[str, AfterValidator(_host_name)]
 HostLabel = Annotated[str, AfterValidator(_host_label)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
-IpAddress = Annotated[str, AfterValidator(_ip_address)]
-Network = Annotated[str, AfterValidator(_network)]
-Identifier = Annotated[str, AfterValidator(_identifier)]
-UrlPath = Annotated[str, AfterValidator(_url_path)]
+IpAddress = Annotated[str, Field(max_length=64), AfterValidator(_no_zone_id), AfterValidator(_ip_address)]
+Network = Annotated[str, Field(max_length=64), AfterValidator(_no_zone_id), AfterValidator(_network)]
+Identifier = Annotated[str, Field(max_length=64), AfterValidator(_identifier)]
+UrlPath = Annotated[str, Field(max_length=1024), AfterValidator(_url_path)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 NonEmpty = Annotated[str, Field(min_length=1, max_length=255)]
+Text = Annotated[str, Field(max_length=1024)]

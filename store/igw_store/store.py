@@ -61,7 +61,10 @@ class Reading(Protocol):
     def events(
         self, organization_id: str, *, updated_after: datetime | None = None, limit: int
     ) -> Sequence[Event]:
-        """Give an organisation's newest events after a moment, at most `limit`, oldest first."""
+        """Give an organisation's events, oldest first: the newest, or those that come next after a moment.
+
+        At most `limit`, and fewer where they are large.
+        """
 
 
 class Writing(Reading, Protocol):

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from igw_api import capacity_claims
+from igw_model.capacity_claim import allocation
 
 from tests.unit.api.documents import claim_body
 from tests.unit.api.installation import BEGIN_TEXT, OTHER, VIEWER, Installation, Reply, made_id
@@ -128,6 +130,7 @@ RULES: list[tuple[dict[str, Any], str]] = [
     ({"instanceCount": 0}, "resources.instanceCount: must be at least 1"),
     ({"instanceCount": 4_294_967_296}, "resources.instanceCount: must be at most 4294967295"),
     ({"zones": []}, "resources.zones: must not be empty"),
+    ({"zones": ["US-EAST-04A"] * 101}, "resources.zones: must have at most 100 items"),
     ({"zones": ["US-EAST-04A", "MARS-1"]}, "resources.zones[1]: must be one of US-EAST-04A, EU-NORTH-04A"),
     ({"colour": 1}, "resources.colour: unknown field"),
 ]
@@ -140,6 +143,31 @@ async def test_a_broken_rule_names_its_field(
     """Every rule of a claim's fields is held; the refused types have the product's own text."""
     answer = await api.call("POST", "/capacityclaims", claim_body(**resources))
     assert (answer.status, answer.body["code"], answer.body["message"]) == (400, "invalid_argument", message)
+
+
+async def test_a_claims_name_is_any_text(api: Installation) -> None:
+    """A name is no host label, and not empty."""
+    assert (await api.call("POST", "/capacityclaims", claim_body("My claim"))).status == 200
+    answer = await api.call("POST", "/capacityclaims", claim_body(""))
+    assert (answer.status, answer.body["message"]) == (400, "name: must not be empty")
+
+
+async def test_a_list_gives_the_inventory_out_once(
+    api: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of many claims takes one look at the inventory, not one for each."""
+    for name in ("a", "b", "c"):
+        await api.call("POST", "/capacityclaims", claim_body(name))
+    counted: list[object] = []
+
+    def counting(*asked: Any) -> dict[str, int]:
+        counted.append(asked)
+        return allocation(*asked)
+
+    monkeypatch.setattr(capacity_claims, "allocation", counting)
+    answer = await api.call("GET", "/capacityclaims")
+    given = [claim["status"]["allocatedInstances"] for claim in answer.body["capacityClaims"]]
+    assert (given, len(counted)) == ([2, 2, 0], 1)
 
 
 async def test_parameters_tell_what_can_be_claimed_where(api: Installation) -> None:

@@ -368,10 +368,17 @@ async def test_a_request_may_be_compressed(client: httpx.AsyncClient, echo: Echo
 
 
 @pytest.mark.parametrize(
-    "body", [b"{}", gzip.compress(b"{}")[:-9], gzip.compress(b"{}") + b"{}", gzip.compress(b"{}")[:-1]]
+    "body",
+    [
+        b"{}",
+        gzip.compress(b"{}")[:-9],
+        gzip.compress(b"{}") + b"{}",
+        gzip.compress(b"{}")[:-1],
+        gzip.compress(b"{}") + 16 * gzip.compress(b""),
+    ],
 )
 async def test_broken_gzip_is_an_invalid_argument(client: httpx.AsyncClient, body: bytes) -> None:
-    """What does not inflate to its end is refused."""
+    """What does not inflate to its end is refused, and what has more than 16 members."""
     answer = await client.post(CREATE, content=body, headers={**JSON, "content-encoding": "gzip"})
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_argument")

@@ -417,7 +417,13 @@ TABLE: Sequence[Row | Seen] = (
         24,
         M.DELETE_CAPACITY_CLAIM,
         {"id": C1},
-        claimed("STATUS_DELETING", 24, ("InsufficientCapacity", SHORT.replace("4/6", "0/4")), 0, 4),
+        claimed(
+            "STATUS_DELETING",
+            24,
+            ("Deleting", "Being deleted: its instances go to the claims that wait."),
+            0,
+            4,
+        ),
     ),
     Row(25, M.GET_CAPACITY_CLAIM, {"id": C1}, missing("capacity claim", C1)),
 )

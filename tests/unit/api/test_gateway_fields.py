@@ -107,6 +107,14 @@ async def test_every_violation_is_told_at_once(api: Installation) -> None:
     assert len(answer.body["details"][0]["debug"]["fieldViolations"]) == 3
 
 
+async def test_a_hundred_violations_are_told(api: Installation) -> None:
+    """The message counts those beyond a hundred, and the details end there."""
+    answer = await api.call("POST", "/gateways", gateway_body(zones=[1] * 170))
+    told = [f"zones[{index}]: must be a string" for index in range(100)]
+    assert answer.body["message"].split("; ") == [*told, "and 70 more"]
+    assert len(answer.body["details"][0]["debug"]["fieldViolations"]) == 100
+
+
 SECRET = "wandb-secret-key-0123456789"
 KEYED = {"serverUrl": "https://api.wandb.ai", "apiKey": SECRET}
 
@@ -146,6 +154,19 @@ async def test_a_kept_key_needs_a_server_too(api: Installation) -> None:
         400,
         "weightsAndBiasesAuth: an apiKey needs a serverUrl",
     )
+
+
+async def test_a_key_is_not_kept_for_another_server(api: Installation) -> None:
+    """Who changes the server must give the key again, or say that there is none: it is not sent elsewhere unasked."""
+    await create(api, weightsAndBiasesAuth=KEYED)
+    path, elsewhere = f"/gateways/{gateway_id(1)}", {"serverUrl": "https://elsewhere.example"}
+    answer = await api.call("PATCH", path, gateway_body(weightsAndBiasesAuth=elsewhere))
+    message = "weightsAndBiasesAuth.apiKey: is required with another serverUrl"
+    assert (answer.status, answer.body["message"]) == (400, message)
+    for key, kept in (("new-key", "new-key"), ("", None)):
+        body = gateway_body(weightsAndBiasesAuth={**elsewhere, "apiKey": key})
+        assert (await api.call("PATCH", path, body)).status == 200
+        assert await kept_key(api) == kept
 
 
 async def test_another_way_to_authenticate_drops_the_key(api: Installation) -> None:

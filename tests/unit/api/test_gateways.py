@@ -1,6 +1,7 @@
 """Gateways over REST, sentence by sentence of docs/inference-api.md, from the JSON on the wire."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -161,6 +162,23 @@ async def test_another_spec_for_an_id_already_exists(api: Installation) -> None:
         "resourceName": gateway_id(1),
         "description": message,
     }
+
+
+async def test_true_is_not_one(api: Installation) -> None:
+    """A spec is the same only if its JSON is; one that breaks rules is told those, on create and on update."""
+    auth = {"serverUrl": "https://api.wandb.ai", "enableUsageReports": True}
+    await create(api, weightsAndBiasesAuth=auth)
+    await api.observe(Kind.GATEWAY, gateway_id(1), Status.READY, zone=ZONE)
+    answers = [
+        await create(api, weightsAndBiasesAuth={**auth, "enableUsageReports": 1}),
+        await api.call(
+            "PATCH",
+            f"/gateways/{gateway_id(1)}",
+            gateway_body(weightsAndBiasesAuth={**auth, "enableUsageReports": 1}),
+        ),
+    ]
+    message = "weightsAndBiasesAuth.enableUsageReports: must be true or false"
+    assert [(answer.status, answer.body["message"]) for answer in answers] == [(400, message)] * 2
 
 
 async def test_names_are_unique_within_an_organisation(api: Installation) -> None:
@@ -345,3 +363,17 @@ async def test_of_concurrent_creates_of_one_name_exactly_one_wins(api: Installat
     assert sorted(answer.status for answer in answers) == [200] + [409] * 19
     assert len((await api.call("GET", "/gateways")).body["items"]) == 1
     assert len(await api.events()) == 1
+
+
+async def test_times_grow_in_the_order_of_the_writes(api: Installation) -> None:
+    """A write's time is read when its turn has come: who has seen an event sees later ones with `updatedAfter`."""
+    turn = threading.Event()
+    holding = asyncio.create_task(api.store.write(lambda _: turn.wait(10)))
+    await asyncio.sleep(0)
+    creating = asyncio.create_task(api.call("POST", "/gateways", gateway_body()))
+    await asyncio.sleep(0.1)
+    api.later(seconds=1)
+    turn.set()
+    await holding
+    assert (await creating).body["gateway"]["status"]["createdAt"] == LATER
+    assert [event["time"] for event in await api.events()] == [LATER]

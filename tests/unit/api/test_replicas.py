@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from igw_api import replicas
+from igw_api import events, replicas
 from igw_model.record import Kind
+from igw_store import reading
 
 from tests.builders import deployment_id, gateway_id
 from tests.unit.api.documents import deployment_body, gateway_body, managed_body
@@ -82,6 +83,7 @@ async def test_a_replica_leaves(api: Installation) -> None:
     [
         ({"address": None}, "address: is required"),
         ({"address": "models.internal"}, "address: must be an IP address; for a host name use dnsBackend"),
+        ({"address": "::ffff:10.0.0.1%eth0"}, "address: must not have a zone id"),
         ({"address": "169.254.169.254"}, "address: is not in a network where backends may be"),
         ({"address": "::ffff:192.168.0.1"}, "address: is not in a network where backends may be"),
         ({"port": 0}, "port: must be at least 1"),
@@ -179,3 +181,31 @@ async def test_events_are_the_organisations_own(api: Installation) -> None:
     assert await api.call("GET", "/events", token=OTHER) == Reply(200, {"items": []})
     assert (await api.call("GET", "/events", updatedAfter="x")).status == 400
     assert (await api.call("GET", "/events", limit=5)).body["message"] == "limit: unknown field"
+
+
+async def test_events_are_read_in_pages(api: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `updatedAfter` the oldest come first, so that who goes on from the last one misses none."""
+    monkeypatch.setattr(events, "MOST", 2)
+    for name in ("b", "c", "d"):
+        api.later(seconds=1)
+        await beat(api, name)
+    assert await event_numbers(api) == [4, 5]
+    seen, last = [1, 2], BEGIN_TEXT
+    while page := (await api.call("GET", "/events", updatedAfter=last)).body["items"]:
+        assert len(page) <= 2
+        seen, last = seen + [event["number"] for event in page], page[-1]["time"]
+    assert seen == [1, 2, 3, 4, 5]
+
+
+async def test_events_are_bounded_by_their_size(api: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer ends where its specs are too large, at the end that `updatedAfter` goes on from; one is always told."""
+    monkeypatch.setattr(reading, "_EVENT_CHARACTERS", 1)
+    api.later(seconds=1)
+    await beat(api)
+    assert await event_numbers(api) == [3]
+    assert await event_numbers(api, updatedAfter="2026-01-31T07:00:00Z") == [1]
+
+
+async def event_numbers(api: Installation, **query: str) -> list[int]:
+    """Give the numbers of the events that are told."""
+    return [event["number"] for event in (await api.call("GET", "/events", **query)).body["items"]]

@@ -38,8 +38,9 @@ async def test_every_method_has_one_path() -> None:
 
 
 async def test_unknown_paths_are_json_too(api: Installation) -> None:
-    """What is at no path is 404 with an error document; a trailing slash is another path."""
-    for path in ("/", "/nothing", f"{BASE}/gateways/", f"{BASE}/Gateways", f"{BASE}/gateways/a/b"):
+    """What is at no path is 404 with an error document; a trailing slash or a line break makes another path."""
+    broken = (f"{BASE}/gateways%0A", f"{BASE}/gateways/{gateway_id(1)}%0A", f"{BASE}/events%0a")
+    for path in ("/", "/nothing", f"{BASE}/gateways/", f"{BASE}/Gateways", f"{BASE}/gateways/a/b", *broken):
         response = await api.client.get(path, headers=AUTHORIZED)
         expected = {"code": "not_found", "message": "there is nothing at this path", "details": []}
         assert (response.status_code, response.json()) == (404, expected)
@@ -90,6 +91,8 @@ async def test_options_and_head(api: Installation) -> None:
             b'{"a":' * 40 + b"1" + b"}" * 40,
             "a" + ".a" * 31 + ": is nested too deeply",
         ),
+        (b'{"a": [' + b"0," * 50_000 + b"0]}", "the request must have at most 50000 values"),
+        (b'{"name": "' + b"n" * 65_536 + b'"}', "the spec must have at most 65536 bytes as JSON"),
     ],
 )
 async def test_a_body_that_is_no_document_is_refused(api: Installation, body: bytes, message: str) -> None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from igw_cli.access import Access, Given, access, configuration, control_plane, is_loopback
-from igw_cli.client import Exit, FailedError
+from igw_cli.access import Access, Given, access, configuration, control_plane
+from igw_cli.client import Exit, FailedError, is_loopback
 
 HERE = "http://127.0.0.1:8081"
 THERE = "https://api.example.com"

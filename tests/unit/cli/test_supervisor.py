@@ -24,8 +24,13 @@ class Watched:
         self.shown: list[tuple[str, str]] = []
         self.told: list[Mapping[str, int]] = []
         self.supervisor = Supervisor(
-            lambda *line: self.shown.append(line), lambda pids: self.told.append(dict(pids))
+            lambda *line: self._show(*line), lambda pids: self.told.append(dict(pids))
         )
+
+    def _show(self, name: str, line: str) -> None:
+        """Keep a line, but for what gRPC, loaded by other tests, writes into a child before it is one."""
+        if "fork_posix.cc" not in line:
+            self.shown.append((name, line))
 
     def start(self, **scripts: str) -> None:
         """Start a Python script under each name."""

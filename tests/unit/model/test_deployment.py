@@ -30,6 +30,11 @@ def named(name: Any) -> dict[str, Any]:
     return deployment_spec(model={"name": name})
 
 
+def options(**fields: Any) -> dict[str, Any]:
+    """Give a deployment with an engine."""
+    return deployment_spec(runtime={"engine": "vllm", **fields})
+
+
 def scaled(**fields: Any) -> dict[str, Any]:
     """Give a deployment with autoscaling between 1 and 2 unless `fields` say otherwise."""
     return deployment_spec(autoscaling={"min": 1, "max": 2, **fields})
@@ -103,6 +108,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     (deployment_spec(gatewayIds=[]), "gatewayIds: must not be empty"),
     (deployment_spec(gatewayIds=[""]), "gatewayIds[0]: must not be empty"),
     (deployment_spec(gatewayIds="chat"), "gatewayIds: must be a list"),
+    (deployment_spec(gatewayIds=["chat"] * 101), "gatewayIds: must have at most 100 items"),
     (without(deployment_spec(), "model"), "model: is required"),
     (deployment_spec(model={}), "model.name: is required"),
     (deployment_spec(model="demo/small"), "model: must be an object"),
@@ -121,6 +127,24 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     (
         deployment_spec(runtime={"engine": "vllm", "engineConfig": {"a": 1}}),
         "runtime.engineConfig.a: must be a string",
+    ),
+    (options(version="1" * 1025), "runtime.version: must have at most 1024 characters"),
+    (
+        options(engineConfig={str(number): "" for number in range(101)}),
+        "runtime.engineConfig: must have at most 100 items",
+    ),
+    (options(engineEnv={"a": "b" * 4097}), "runtime.engineEnv.a: must have at most 4096 characters"),
+    (options(engineEnv={"a" * 4097: ""}), "runtime.engineEnv: must have names of at most 4096 characters"),
+    *(
+        (
+            deployment_spec(model={"name": "demo/small", field: "x" * 1025}),
+            f"model.{field}: must have at most 1024 characters",
+        )
+        for field in ("bucket", "path")
+    ),
+    (
+        scaled(capacityClasses=["CAPACITY_CLASS_RESERVED"] * 101),
+        "autoscaling.capacityClasses: must have at most 100 items",
     ),
     *(
         (
@@ -152,10 +176,13 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
         at(address="localhost"),
         "staticBackend.endpoints[0].address: must be an IP address; for a host name use dnsBackend",
     ),
+    (at(address="fe80::1%eth0"), "staticBackend.endpoints[0].address: must not have a zone id"),
     (at(port=0), "staticBackend.endpoints[0].port: must be at least 1"),
     (at(port=65536), "staticBackend.endpoints[0].port: must be at most 65535"),
     (at(weight=1), "staticBackend.endpoints[0].weight: unknown field"),
     (dns(hostname="a b"), "dnsBackend.hostname: must be a DNS name, without scheme, port or wildcard"),
+    (dns(hostname="10.0.0.1"), "dnsBackend.hostname: must be a DNS name, not an IP address"),
+    (dns(healthCheck={"path": "/" * 1025}), "dnsBackend.healthCheck.path: must have at most 1024 characters"),
     (dns(port=0), "dnsBackend.port: must be at least 1"),
     *(
         (

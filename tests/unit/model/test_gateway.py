@@ -146,6 +146,34 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
             "a." * 127,
         )
     ),
+    *(
+        (
+            endpoint(additionalDns=[name]),
+            "endpointConfiguration.additionalDns[0]: must be a DNS name, not an IP address",
+        )
+        for name in ("127.0.0.1", "1", "a.1.")
+    ),
+    (
+        endpoint(additionalDns=["a"] * 101),
+        "endpointConfiguration.additionalDns: must have at most 100 items",
+    ),
+    (
+        endpoint(allowedSourceIpRanges=["10.0.0.0/8"] * 101),
+        "endpointConfiguration.allowedSourceIpRanges: must have at most 100 items",
+    ),
+    (
+        endpoint(allowedSourceIpRanges=["fe80::%eth0/64"]),
+        "endpointConfiguration.allowedSourceIpRanges[0]: must not have a zone id",
+    ),
+    (
+        endpoint(allowedSourceIpRanges=["10.0.0.0/" + "8".zfill(56)]),
+        "endpointConfiguration.allowedSourceIpRanges[0]: must have at most 64 characters",
+    ),
+    (gateway_spec(id=gateway_id(1) + "-" * 64), "id: must have at most 64 characters"),
+    (
+        wandb(apiKey="k" * 1025, serverUrl="https://w"),
+        "weightsAndBiasesAuth.apiKey: must have at most 1024 characters",
+    ),
     (endpoint(additionalDns="a.com"), "endpointConfiguration.additionalDns: must be a list"),
     (
         endpoint(allowedSourceIpRanges=["10.0.0.1/8"]),
