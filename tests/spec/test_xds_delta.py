@@ -74,7 +74,7 @@ def test_nack_is_an_answer_with_error(stream: DeltaStream) -> None:
     """A request with a nonce and error_detail refuses the response [Incremental xDS]."""
     [response] = stream.receive(delta(CLUSTER))
     stream.receive(nack(response, error="no"))
-    assert stream.answer == Rejected(CLUSTER, frozenset({"a", "b"}), "no")
+    assert stream.answer == Rejected(CLUSTER, frozenset({"a", "b"}), "no", final=False)
     assert stream.acked[CLUSTER] == {}
     assert stream.rejections == {CLUSTER: "no"}
 

@@ -169,10 +169,8 @@ def test_what_was_refused_together_is_tried_apart(transport: str) -> None:
         bad = name == "r:2"
         pending = [*pending[1:], *(client.nack(pending[0]) if bad else client.ack(pending[0]))]
     assert tried == ["q:2", "r:2", "z:2"]
-    assert client.stream.standing(ROUTES, "r") == Refuses(
-        content("r", 2).version, "bad", content("r", 1).version
-    )
-    assert client.stream.standing(ROUTES, "q") == Holds(content("q", 2).version)
+    assert client.stream.standing(ROUTES, "r") == Refuses(content("r", 2), "bad", content("r", 1))
+    assert client.stream.standing(ROUTES, "q") == Holds(content("q", 2))
     assert sent(client.publish(routes_of(q=3, r=2, z=2))) == [("routes", ["q:3"], [])]
 
 
@@ -228,7 +226,10 @@ def test_a_refusal_holds_no_other_removal_back(client: Client) -> None:
 
 
 def test_routes_that_work_do_not_follow_to_a_refused_cluster(client: Client) -> None:
-    """A change of which the cluster is refused leaves the routes as they were, until it is mended [our choice]."""
+    """A change of which the cluster is refused leaves the routes as they were, until it is mended [our choice].
+
+    They stand refused with the cluster, for its reason.
+    """
 
     def split(number: int) -> Snapshot:
         return world(
@@ -242,9 +243,12 @@ def test_routes_that_work_do_not_follow_to_a_refused_cluster(client: Client) -> 
 
     [clusters] = client.publish(split(1))
     assert client.nack(clusters) == [] or client.delta is False
-    assert client.stream.standing(ROUTES, "r") == Holds(content("r", 1).version)
+    assert client.stream.standing(ROUTES, "r") == Refuses(content("r", 2), "bad", content("r", 1))
     [clusters] = client.publish(split(2))
-    assert kinds(client.ack(clusters)) == ["routes"]
+    [routes] = client.ack(clusters)
+    assert sent([routes]) == [("routes", ["r:2"], [])]
+    client.ack(routes)
+    assert client.stream.standing(ROUTES, "r") == Holds(content("r", 2))
 
 
 def replaced(snapshot: Snapshot, newer: Snapshot, type_url: str) -> Snapshot:
@@ -322,3 +326,20 @@ def test_what_a_returning_client_uses_is_known_by_version(has: int, removed: lis
     while responses and responses[0].type_url == ROUTES:
         responses = stream.receive(nack(responses[0]))
     assert sent(responses) == ([("clusters", [], removed)] if removed else [])
+
+
+def test_of_one_content_sent_twice_the_last_answer_counts() -> None:
+    """Endpoints are sent again for a cluster that warms: once accepted, no refusal of them stands [our choice]."""
+    client = wanting("delta")
+    [first] = client.publish(
+        world(clusters=["a"], endpoints={"a": 2}, listeners=["l"], scopes=["s"], routes=["r"])
+    )
+    newer = world(clusters={"a": 2}, endpoints={"a": 2}, listeners=["l"], scopes=["s"], routes=["r"])
+    clusters, second = client.publish(newer)
+    assert sent([first, second]) == [("endpoints", ["a:2"], [])] * 2
+    client.nack(first)
+    assert client.stream.standing(ENDPOINTS, "a") == Refuses(content("a", 2), "bad", content("a", 1))
+    client.ack(second)
+    client.ack(clusters)
+    assert client.stream.standing(ENDPOINTS, "a") == Holds(content("a", 2))
+    assert (client.stream.rejections, client.stream.synced) == ({}, True)

@@ -13,7 +13,7 @@ from typing import assert_never
 
 from igw_model.status import Condition, Observed, Status, Truth
 
-from igw_xds.snapshot import Resource
+from igw_xds.snapshot import CLUSTER, Resource
 from igw_xds.stream import Holds, Lacks, Refuses, Standing
 
 MAX_TEXT = 1000
@@ -118,30 +118,41 @@ def programmed(own: Sequence[Need], others: Sequence[Need], clients: Iterable[Cl
 
 
 def _has(needs: Iterable[Need], client: Client) -> bool:
-    return all(client.standing(type_url, r.name) == Holds(r.version) for type_url, r in needs)
+    return all(client.standing(type_url, r.name) == Holds(r) for type_url, r in needs)
 
 
 def _refused(needs: Iterable[Need], client: Client) -> str:
     for type_url, resource in needs:
         match client.standing(type_url, resource.name):
-            case Refuses(version, text) if version == resource.version:
+            case Refuses(refused, text) if refused == resource:
                 return text or "refused without a word"
     return ""
 
 
 def holds(type_url: str, name: str, clients: Iterable[Client]) -> bool:
     """Say whether any Envoy still has a resource, of whatever version."""
-    return any(_holds(client.standing(type_url, name)) for client in clients)
+    return any(kept(client, type_url, name) is not None for client in clients)
 
 
-def _holds(standing: Standing) -> bool:
-    match standing:
-        case Holds():
-            return True
-        case Refuses(kept=kept):
-            return kept is not None
+def leads(type_url: str, name: str, cluster: str, client: Client) -> bool:
+    """Say whether what an Envoy has of a resource names a cluster, through a split too, or may for all we know."""
+    has = kept(client, type_url, name)
+    if has is None or has.needs is None:
+        return has is not None
+    return cluster in has.needs or any(
+        leads(CLUSTER, needed, cluster, client) for needed in has.needs if needed.startswith("split/")
+    )
+
+
+def kept(client: Client, type_url: str, name: str) -> Resource | None:
+    """Give what an Envoy has of a resource, of whatever version."""
+    match client.standing(type_url, name):
+        case Holds(resource):
+            return resource
+        case Refuses(kept=resource):
+            return resource
         case Lacks():
-            return False
+            return None
         case other:
             assert_never(other)
 
@@ -189,12 +200,12 @@ def _programmed_status(past: Past, seen: Programmed | NotServed) -> Status:
 
 
 def _with_replicas(past: Past, replicas: Replicas) -> Status:
-    """Give the status of a deployment that every Envoy has: without a replica it never was, or is no longer, ready."""
+    """Give the status of a deployment that every Envoy has: without a replica it never was ready, or is in error."""
     if replicas.ready:
         return Status.READY
     if not replicas.asked:
         return past.status or past.waiting
-    return Status.ERROR if past.status in {Status.READY, Status.ERROR} else past.waiting
+    return Status.CREATING if past.waiting is Status.CREATING else Status.ERROR
 
 
 def _worst(statuses: Iterable[Status]) -> Status:

@@ -7,6 +7,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import structlog
 from igw_model.record import Kind
@@ -21,11 +22,14 @@ from igw_xds.snapshot import Snapshot
 from igw_xds.subjects import Subjects
 from igw_xds.world import Key, World
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
 
 COALESCE_SECONDS = 0.05
 TOGETHER = 250
-"""At most so many objects in one transaction: others write too."""
+"""At most so many objects in one transaction, and at once with one Envoy: others write, and work, too."""
+LEAST_TOGETHER = 10
 SWEEP_SECONDS = 60
 DELETING_SECONDS = 1.0
 """How long a deleted object stays at least."""
@@ -49,6 +53,7 @@ class Reporter:
         self._dirty: dict[Key, None] = {}
         self._stale: dict[Key, None] = {}
         self._stale_from = self._loop.time() + SETTLE_SECONDS
+        self._gathering = True
         self._deleting: dict[Key, float] = {}
         self._round: Iterator[Key] = iter(())
 
@@ -94,35 +99,40 @@ class Reporter:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _work(self) -> None:
-        self._hear(self._news.take())
+        await self._hear(self._news.take())
         while batch := self._batch():
             clients = self._fleet.clients()
             try:
-                await self._write({key: said for key in batch if (said := self._look(key, clients))})
+                await self._write({key: said for key in batch if (said := self._look(key, clients))}, clients)
             except UnavailableError:
                 self._dirty.update(dict.fromkeys(batch))
                 raise
             await asyncio.sleep(0)
-            self._hear(self._news.take())
-        await self._remove(self._fleet.clients())
+            await self._hear(self._news.take())
+        await self._remove()
 
-    def _hear(self, heard: Heard) -> None:
+    async def _hear(self, heard: Heard) -> None:
         self._dirty.update(dict.fromkeys(heard.objects))
-        for type_url, answered in heard.answers.items():
-            for name in answered:
-                self._dirty.update(dict.fromkeys(self._subjects.of(type_url, name)))
         if heard.fleet:
             self._stale.update(dict.fromkeys(self._subjects.keys()))
-            self._stale_from = self._loop.time() + GATHER_SECONDS
+            if not self._gathering:  # who comes and goes all the time must not put it off for ever
+                self._gathering, self._stale_from = True, self._loop.time() + GATHER_SECONDS
+        for type_url, answered in heard.answers.items():
+            for part in _parts(list(answered), TOGETHER):
+                for name in part:
+                    self._dirty.update(dict.fromkeys(self._subjects.of(type_url, name)))
+                await asyncio.sleep(0)
 
     def _batch(self) -> list[Key]:
         """Take objects to look at: what changed first, then what may be out of date."""
-        batch = list(itertools.islice(self._dirty, TOGETHER))
+        together = self._together
+        batch = list(itertools.islice(self._dirty, together))
         for key in batch:
             del self._dirty[key]
             self._stale.pop(key, None)
-        if len(batch) < TOGETHER and self._loop.time() >= self._stale_from:
-            stale = list(itertools.islice(self._stale, TOGETHER - len(batch)))
+        if len(batch) < together and self._loop.time() >= self._stale_from:
+            self._gathering = False
+            stale = list(itertools.islice(self._stale, together - len(batch)))
             for key in stale:
                 del self._stale[key]
             batch += stale
@@ -139,26 +149,34 @@ class Reporter:
         observed = self._subjects.observed(key, past, clients, self.health.of)
         return None if observed == before else observed
 
-    async def _write(self, found: Mapping[Key, Observed]) -> None:
+    async def _write(self, found: Mapping[Key, Observed], clients: Sequence[Client]) -> None:
         if not found:
             return
-        foreign = frozenset(key for key in found if self._subjects.foreign(key))
-        await self._store.write(_observe(found, foreign, datetime.now(UTC)))
+        guesses = {key: self._said.get(key) for key in found if not clients or self._subjects.foreign(key)}
+        await self._store.write(_observe(found, guesses, datetime.now(UTC)))
         for key, observed in found.items():
             if key in self._said:
                 self._said[key] = observed
 
-    async def _remove(self, clients: Sequence[Client]) -> None:
+    async def _remove(self) -> None:
         """Forget for good what was deleted and no Envoy leads to any more."""
         now = self._loop.time()
-        gone = [
-            key
-            for key, since in self._deleting.items()
-            if now - since >= (FOREIGN_SECONDS if self._subjects.foreign(key) else DELETING_SECONDS)
-            and not self._subjects.still_held(key, clients)
-        ]
-        for start in range(0, len(gone), TOGETHER):
-            await self._store.write(_forget(gone[start : start + TOGETHER]))
+        for part in _parts(list(self._deleting.items()), self._together):
+            clients = self._fleet.clients()
+            gone = [
+                key
+                for key, since in part
+                if now - since >= (FOREIGN_SECONDS if self._subjects.foreign(key) else DELETING_SECONDS)
+                and not self._subjects.still_held(key, clients)
+            ]
+            if gone:
+                await self._store.write(_forget(gone))
+            await asyncio.sleep(0)
+
+    @property
+    def _together(self) -> int:
+        """Say how many objects are looked at before others have their turn: each is asked of every Envoy."""
+        return max(LEAST_TOGETHER, TOGETHER // max(1, len(self._fleet)))
 
     @property
     def _share(self) -> int:
@@ -170,17 +188,24 @@ class Reporter:
         self._round = iter(list(self._said))
 
 
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
 def _observe(
-    found: Mapping[Key, Observed], foreign: frozenset[Key], now: datetime
+    found: Mapping[Key, Observed], guesses: Mapping[Key, Observed | None], now: datetime
 ) -> Callable[[Writing], None]:
-    """Give the transaction that keeps what was observed; of another zone's objects only what nobody said yet."""
+    """Give the transaction that keeps what was observed.
+
+    Who has no Envoy for an object only guesses: that counts where nobody said anything since what is in `guesses`.
+    Another control plane on the same store may have the Envoys.
+    """
 
     def change(store: Writing) -> None:
         for (kind, object_id), observed in found.items():
-            if (kind, object_id) in foreign:
+            if (kind, object_id) in guesses:
                 record = store.get(kind, object_id)
-                seen = record.observed if record else None
-                if seen is not None and seen.generation >= observed.generation:
+                if record is not None and record.observed not in {None, guesses[kind, object_id]}:
                     continue
             store.observe(kind, object_id, observed, now)
 

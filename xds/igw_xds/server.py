@@ -7,8 +7,8 @@ nothing queues up: a slow client blocks its own two tasks and meets only the new
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import grpc.aio
@@ -20,7 +20,8 @@ from igw_ops.listening import add_grpc_port
 from igw_xds.fleet import MAX_NAMES, SHORT_NAMES, Ack, Fleet, Nack, Proxy
 from igw_xds.news import News
 from igw_xds.publisher import Publisher
-from igw_xds.stream import Accepted, DeltaStream, Rejected, SotwStream
+from igw_xds.snapshot import ROUTES
+from igw_xds.stream import Accepted, DeltaStream, Refusal, Rejected, SotwStream
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +72,7 @@ class Connection:
     last_nack: Nack | None = None
     settled: bool = False
     """Whether it has once had all that it was to have, or refused some of it."""
+    held_back: Mapping[str, Refusal] = field(default_factory=dict)
 
     async def run(self, requests: AsyncIterator[Any], publisher: Publisher) -> None:
         """Serve until the client ends the stream or the call is cancelled."""
@@ -91,7 +93,8 @@ class Connection:
         finally:
             self.metrics.proxies.dec()
             self.fleet.drop(self.number)
-            self.news.moved()
+            if self.stream.node is not None:
+                self.news.moved()
             follower.cancel()
 
     async def _hear(self, request: Any) -> None:
@@ -104,18 +107,19 @@ class Connection:
                 self.metrics.acks.labels(SHORT_NAMES[type_url]).inc()
                 self.last_ack = Ack(type_url, time.time())
                 self.news.answered(type_url, names)
-            case Rejected(type_url, names, text):
+            case Rejected(type_url, names, text, final):
                 self.metrics.nacks.labels(SHORT_NAMES[type_url]).inc()
                 self.last_nack = Nack(type_url, tuple(sorted(names)), text, time.time())
                 self.news.answered(type_url, names)
-                shown = self.last_nack.names[:MAX_NAMES]
-                kind, count = SHORT_NAMES[type_url], len(names)
-                log.warning(
-                    "xds update refused", type=kind, names=shown, count=count, error=text, **self._who()
-                )
+                if final:
+                    self._warn(self.last_nack)
             case None:
                 pass
         await self._write(responses)
+
+    def _warn(self, nack: Nack) -> None:
+        kind, names, count = SHORT_NAMES[nack.type_url], nack.names[:MAX_NAMES], len(nack.names)
+        log.warning("xds update refused", type=kind, names=names, count=count, error=nack.text, **self._who())
 
     async def _follow(self, publisher: Publisher, turn: asyncio.Lock) -> None:
         async for snapshot in publisher.watch():
@@ -148,6 +152,9 @@ class Connection:
             standing=self.stream.standing,
         )
         self.fleet.put(self.number, proxy)
+        if (held_back := self.stream.held_back) != self.held_back:
+            self.news.answered(ROUTES, held_back.keys() | self.held_back.keys())
+            self.held_back = held_back
         if not self.settled and (proxy.synced or proxy.rejections):
             self.settled = True
             self.news.moved()

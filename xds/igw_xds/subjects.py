@@ -21,12 +21,13 @@ from igw_xds.observation import (
     deployment_observed,
     gateway_observed,
     holds,
+    kept,
+    leads,
     programmed,
     unreadable_observed,
 )
 from igw_xds.plan import serves
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, ROUTES, SCOPE, Resource, Snapshot, assembled
-from igw_xds.stream import Holds, Lacks
 from igw_xds.world import Defined, Key, Unreadable, World
 
 Counting = Callable[[str], Replicas | None]
@@ -116,28 +117,25 @@ class Subjects:
         match key:
             case (Kind.GATEWAY, key_id) if found := self.world.gateways.get(key_id):
                 scopes = (names.scope(host) for host in self._hosts(found.definition))
+                present = self.snapshot.of(SCOPE)
                 return holds(ROUTES, names.routes(key_id), clients) or any(
-                    self._scopes.get(scope) == key_id and holds(SCOPE, scope, clients) for scope in scopes
+                    scope not in present and holds(SCOPE, scope, clients) for scope in scopes
                 )
             case (Kind.DEPLOYMENT, key_id) if deployed := self.world.deployments.get(key_id):
                 return any(
-                    self._behind(gateway_id, client)
+                    self._behind(gateway_id, key_id, client)
                     for gateway_id in deployed.definition.gateway_ids
                     for client in clients
                 )
             case _:
                 return False
 
-    def _behind(self, gateway_id: str, client: Client) -> bool:
-        """Say whether an Envoy has other routes of a gateway than the newest, which do not name what was deleted."""
-        newest = self.snapshot.of(ROUTES).get(names.routes(gateway_id))
-        match client.standing(ROUTES, names.routes(gateway_id)):
-            case Lacks():
-                return False
-            case Holds(version):
-                return newest is None or version != newest.version
-            case refuses:
-                return refuses.kept is not None
+    def _behind(self, gateway_id: str, deployment_id: str, client: Client) -> bool:
+        """Say whether an Envoy has routes of a gateway that lead to a deployment; the newest do not."""
+        name = names.routes(gateway_id)
+        if kept(client, ROUTES, name) == self.snapshot.of(ROUTES).get(name):
+            return False
+        return leads(ROUTES, name, names.deployment_cluster(deployment_id), client)
 
     def _found(self, key: Key) -> Defined[Gateway] | Defined[Deployment] | Unreadable | None:
         kind, object_id = key
@@ -221,12 +219,16 @@ class Subjects:
     def _index(self, key: Key, world: World, *, present: bool) -> None:
         match key:
             case (Kind.GATEWAY, key_id) if found := world.gateways.get(key_id):
+                if present and found.deleting:
+                    return  # a name of its may already be another's
                 for host in self._hosts(found.definition):
                     self._own_scope(names.scope(host), key_id, present=present)
             case (Kind.DEPLOYMENT, key_id) if deployed := world.deployments.get(key_id):
                 for gateway_id in deployed.definition.gateway_ids:
                     attached = self._attached.setdefault(gateway_id, set())
                     attached.add(key_id) if present else attached.discard(key_id)
+                    if not attached:
+                        del self._attached[gateway_id]
             case _:
                 pass
 

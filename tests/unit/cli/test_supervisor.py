@@ -23,9 +23,7 @@ class Watched:
     def __init__(self) -> None:
         self.shown: list[tuple[str, str]] = []
         self.told: list[Mapping[str, int]] = []
-        self.supervisor = Supervisor(
-            lambda *line: self._show(*line), lambda pids: self.told.append(dict(pids))
-        )
+        self.supervisor = Supervisor(self._show, lambda pids: self.told.append(dict(pids)))
 
     def _show(self, name: str, line: str) -> None:
         """Keep a line, but for what gRPC, loaded by other tests, writes into a child before it is one."""

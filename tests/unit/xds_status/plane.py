@@ -34,11 +34,13 @@ Key = tuple[Kind, str]
 
 @dataclass
 class Envoy:
-    """A connected Envoy that subscribes to everything; what is in `bad` it refuses."""
+    """A connected Envoy that subscribes to everything, once; what is in `bad` it refuses."""
 
     news: News
     bad: set[str] = field(default_factory=set)
     stream: DeltaStream = field(default_factory=DeltaStream)
+    named: dict[str, set[str]] = field(default_factory=lambda: {ENDPOINTS: set(), ROUTES: set()})
+    """What it subscribes to by name."""
 
     def take(self, snapshot: Snapshot) -> None:
         """Answer all that a snapshot brings."""
@@ -47,8 +49,11 @@ class Envoy:
         if first:
             for type_url in (CLUSTER, LISTENER, SCOPE):
                 responses += self.stream.receive(delta(type_url, node=NODE))
-        for type_url in (ENDPOINTS, ROUTES):
-            responses += self.stream.receive(delta(type_url, subscribe=list(snapshot.of(type_url))))
+        for type_url, old in self.named.items():
+            new = self.named[type_url] = set(snapshot.of(type_url))
+            if new != old:
+                moved = delta(type_url, subscribe=sorted(new - old), unsubscribe=sorted(old - new))
+                responses += self.stream.receive(moved)
         while responses:
             response = responses.pop(0)
             refused = self.bad & {resource.name for resource in response.resources}
@@ -58,6 +63,7 @@ class Envoy:
                     self.news.answered(type_url, names)
                 case None:
                     pass
+        self.news.answered(ROUTES, self.stream.held_back)
 
 
 @dataclass
@@ -158,9 +164,9 @@ def record(kind: Kind, spec: dict[str, Any], **fields: Any) -> Record:
 
 
 @asynccontextmanager
-async def running(zone: str | None = None) -> AsyncIterator[Plane]:
-    """Run a control plane while the context is open."""
-    store = await open_store(None, Cipher.ephemeral())
+async def running(zone: str | None = None, shared: Store | None = None) -> AsyncIterator[Plane]:
+    """Run a control plane while the context is open, on a store of its own or on another's."""
+    store = shared or await open_store(None, Cipher.ephemeral())
     fleet, news = Fleet(), News()
     reporter = Reporter(store, fleet, news, Subjects(DOMAIN, zone))
     plane = Plane(store, reporter, fleet, news, zone)
@@ -169,4 +175,5 @@ async def running(zone: str | None = None) -> AsyncIterator[Plane]:
         yield plane
         for part in parts:
             part.cancel()
-    await store.aclose()
+    if shared is None:
+        await store.aclose()

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
 from igw_model.status import Condition, Observed, Status, Truth
 from igw_xds.observation import (
     Client,
@@ -14,9 +15,10 @@ from igw_xds.observation import (
     deployment_observed,
     gateway_observed,
     holds,
+    leads,
     programmed,
 )
-from igw_xds.snapshot import ROUTES, SCOPE
+from igw_xds.snapshot import ROUTES, SCOPE, Resource
 from igw_xds.stream import Holds, Lacks, Refuses, Standing
 
 from tests.unit.xds_stream.builders import content
@@ -52,19 +54,19 @@ def told(observed: Observed) -> list[tuple[str, Truth, str, str]]:
 def test_an_envoy_has_an_object_once_it_has_all_of_it() -> None:
     """Each resource counts, and in the version that is wanted."""
     needs = [(ROUTES, NEW), (SCOPE, OTHER)]
-    has = client(r=Holds(NEW.version), s=Holds(OTHER.version))
-    older = client(r=Holds(content("r", 1).version), s=Holds(OTHER.version))
+    has = client(r=Holds(NEW), s=Holds(OTHER))
+    older = client(r=Holds(content("r", 1)), s=Holds(OTHER))
     assert programmed(needs, [], [has, older, client()]) == Programmed(1, 3)
-    assert programmed(needs[:1], needs[1:], [has, client(r=Holds(NEW.version))]) == Programmed(1, 2)
+    assert programmed(needs[:1], needs[1:], [has, client(r=Holds(NEW))]) == Programmed(1, 2)
 
 
 def test_a_refusal_counts_for_the_version_it_is_about() -> None:
     """A refusal of what is no longer wanted says nothing; one of the object's own comes before one of others'."""
-    refuses = Refuses(NEW.version, "no", None)
-    old = Refuses(content("r", 1).version, "old", None)
+    refuses = Refuses(NEW, "no", None)
+    old = Refuses(content("r", 1), "old", None)
     assert programmed([(ROUTES, NEW)], [], [client(r=old)]) == Programmed(0, 1)
     assert programmed([(ROUTES, NEW)], [], [client(r=refuses)]) == Programmed(0, 1, "envoy-1", "no", own=True)
-    other = client("a", r=Holds(NEW.version), s=Refuses(OTHER.version, "other", None))
+    other = client("a", r=Holds(NEW), s=Refuses(OTHER, "other", None))
     assert programmed([(ROUTES, NEW)], [(SCOPE, OTHER)], [other]) == Programmed(0, 1, "a", "other", own=False)
     both = [other, client("b", r=refuses)]
     assert programmed([(ROUTES, NEW)], [(SCOPE, OTHER)], both) == Programmed(0, 2, "b", "no", own=True)
@@ -73,16 +75,37 @@ def test_a_refusal_counts_for_the_version_it_is_about() -> None:
 @pytest.mark.parametrize(
     ("standing", "held"),
     [
-        (Holds("1"), True),
+        (Holds(NEW), True),
         (Lacks(), False),
-        (Refuses("2", "no", "1"), True),
-        (Refuses("", "not removed", "1"), True),
-        (Refuses("2", "no", None), False),
+        (Refuses(NEW, "no", OTHER), True),
+        (Refuses(None, "not removed", OTHER), True),
+        (Refuses(NEW, "no", None), False),
     ],
 )
 def test_an_envoy_holds_what_it_accepted_and_kept(standing: Standing, *, held: bool) -> None:
     """A deleted object is gone when no Envoy has any version of it."""
     assert holds(ROUTES, "r", [client(), client(r=standing)]) is held
+
+
+@pytest.mark.parametrize(
+    ("routes", "split", "led"),
+    [
+        (content("r", needs=["deployment/1", "deployment/2"]), None, True),
+        (content("r", needs=["deployment/2"]), None, False),
+        (content("r", needs=["split/2/x"]), content("split/2/x", needs=["deployment/1"]), True),
+        (content("r", needs=["split/2/x"]), content("split/2/x", needs=["deployment/2"]), False),
+        (Resource("r", "older", AnyMessage(), needs=None), None, True),
+        (None, None, False),
+    ],
+)
+def test_an_envoy_leads_to_the_clusters_that_its_routes_name(
+    routes: Resource | None, split: Resource | None, *, led: bool
+) -> None:
+    """Directly, or through a split; of routes that we do not know it is assumed. What it kept counts as well."""
+    has = {r.name: r for r in (routes, split) if r}
+    holding = Client("a", lambda _, name: Holds(has[name]) if name in has else Lacks())
+    keeping = Client("b", lambda _, name: Refuses(NEW, "no", has.get(name)))
+    assert [leads(ROUTES, "r", "deployment/1", envoy) for envoy in (holding, keeping)] == [led, led]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +198,9 @@ def deployed(before: Past, seen: Programmed, replicas: Replicas, *, disabled: bo
         (past(Status.ERROR), ALL, Replicas(0, 2), Status.ERROR),
         (past(Status.ERROR), ALL, Replicas(1, 2), Status.READY),
         (past(Status.READY), NONE, Replicas(0, 2), Status.ERROR),
-        (past(Status.READY, generation=2, before=1), ALL, Replicas(0, 2), Status.UPDATING),
+        (past(Status.READY, generation=2, before=1), ALL, Replicas(0, 2, asked=False), Status.UPDATING),
+        (past(Status.READY, generation=2, before=1), ALL, Replicas(0, 2), Status.ERROR),
+        (past(Status.UPDATING, generation=2), ALL, Replicas(0, 2), Status.ERROR),
         (past(Status.READY), ALL, Replicas(0, 2, asked=False), Status.READY),
         (past(), ALL, Replicas(0, 2, asked=False), Status.CREATING),
         (past(), Programmed(0, 1, "envoy-1", "no", own=False), READY, Status.ERROR),
@@ -186,7 +211,7 @@ def deployed(before: Past, seen: Programmed, replicas: Replicas, *, disabled: bo
 def test_a_deployment_is_held_to_envoys_and_replicas(
     before: Past, seen: Programmed, replicas: Replicas, status: Status
 ) -> None:
-    """READY: Envoys have it and a replica is ready. It was READY and none is any more: ERROR.
+    """READY: Envoys have it and a replica is ready. Without one it is CREATING, or ERROR once it was more.
 
     Routes that are refused are an ERROR of what was not READY with them before.
     """

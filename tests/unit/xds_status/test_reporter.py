@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from igw_model.record import Kind, Replica
 from igw_model.status import Observed, Status
-from igw_store.store import Change
+from igw_store.store import Change, Writing
 from igw_xds import reporter as reporting
+from igw_xds.fleet import Proxy
+from igw_xds.news import News
 
 from tests.builders import deployment_id, deployment_spec, gateway_id, gateway_spec, static
-from tests.unit.xds_status.plane import Plane, record, running
+from tests.unit.xds_status.plane import Envoy, Plane, record, running
 
 G, D = Kind.GATEWAY, Kind.DEPLOYMENT
 ONE, TWO = gateway_id(1), gateway_id(2)
@@ -132,6 +134,61 @@ async def test_what_is_deleted_goes_when_no_envoy_leads_to_it(plane: Plane) -> N
     await plane.until(G, ONE, lambda _: ONE not in plane.world.gateways)
 
 
+async def test_a_gateway_whose_name_moves_to_another_goes(plane: Plane) -> None:
+    """Envoys still have the name, and it leads to the other one now."""
+    plane.connect(1)
+    named = {"additionalDns": ["chat.example.com"]}
+    await plane.put(G, gateway_spec(1, endpointConfiguration=named))
+    await plane.says(G, ONE, "READY", "Programmed proxies: 1/1")
+
+    def change(store: Writing) -> None:
+        store.put(record(G, gateway_spec(1, endpointConfiguration=named), deleting=True))
+        store.put(record(G, gateway_spec(2, endpointConfiguration=named)))
+
+    await plane.write(change)
+    await plane.says(G, TWO, "READY", "Programmed proxies: 1/1")
+    await plane.until(G, ONE, lambda _: ONE not in plane.world.gateways)
+
+
+async def test_who_waits_for_anothers_refused_cluster_says_so(plane: Plane) -> None:
+    """Routes that would lead to it are held back: that is an ERROR of all that need them, but ends no deletion."""
+    good, bad, later = (deployment_id(number) for number in (1, 2, 3))
+    plane.connect(1, f"deployment/{bad}")
+    await plane.put(G, gateway_spec(1))
+    await plane.says(G, ONE, "READY", "Programmed proxies: 1/1")
+    await plane.put(D, deployment_spec(2, **UNPLACED))
+    refused, unready = "Programmed proxies: 0/1. envoy-1: no", "Ready replicas: 0/1"
+    await plane.says(D, bad, "ERROR", refused, unready)
+    await plane.put(D, deployment_spec(1, **UNPLACED))
+    await plane.put(D, deployment_spec(3, **UNPLACED))
+    for key in (good, later):
+        await plane.says(D, key, "ERROR", refused, unready)
+    await plane.delete(D, later)
+    await plane.until(D, later, lambda _: later not in plane.world.deployments)
+    await plane.delete(D, bad)
+    await plane.says(D, good, "ERROR", "Programmed proxies: 1/1", unready)
+
+
+async def test_who_comes_and_goes_puts_nothing_off_for_ever(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A window in which others are waited for ends when it was to end."""
+    monkeypatch.setattr(reporting, "GATHER_SECONDS", 0.3)
+    await plane.put(G, gateway_spec(1))
+    await plane.says(G, ONE, "CREATING", NO_ENVOY)
+    await asyncio.sleep(0.3)
+    envoy = Envoy(News())  # nobody hears its answers, as when it came back with all of it
+    assert plane.newest is not None
+    envoy.take(plane.newest)
+    plane.fleet.put(1, Proxy("envoy-1", "z", "1", 0, "delta", standing=envoy.stream.standing))
+    for _ in range(12):
+        plane.news.moved()
+        await asyncio.sleep(0.1)
+    observed = await plane.observed(G, ONE)
+    assert observed is not None
+    assert observed.status is Status.READY
+
+
 async def test_what_did_not_change_is_not_written(plane: Plane) -> None:
     """Clients that ask for what was updated must not be given everything each time something happens."""
     plane.connect(1)
@@ -160,6 +217,21 @@ async def test_a_restart_says_nothing_new_before_envoys_are_back(monkeypatch: py
         plane.reporter._subjects.world = replace(plane.world)
         plane.reporter.publish(whole, plane.world, plane.newest)  # type: ignore[arg-type]
         assert (list(plane.reporter._dirty), list(plane.reporter._stale)) == ([], [(G, ONE)])
+
+
+async def test_who_has_no_envoy_unsays_nobody(plane: Plane) -> None:
+    """Of two control planes on one store, the one without Envoys leaves what the other one's said."""
+    plane.connect(1)
+    async with running(shared=plane.store) as other:
+        for number in range(1, 9):
+            await plane.put(G, gateway_spec(number))
+        for number in range(1, 9):
+            await plane.says(G, gateway_id(number), "READY", "Programmed proxies: 1/1")
+        other.news.moved()
+        other.news.changed([(G, gateway_id(number)) for number in range(1, 9)])
+        await asyncio.sleep(0.5)
+        for number in range(1, 9):
+            await plane.says(G, gateway_id(number), "READY", "Programmed proxies: 1/1")
 
 
 async def test_another_zones_gateway_is_told_of_once_and_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

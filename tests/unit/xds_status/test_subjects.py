@@ -41,7 +41,7 @@ def client(snapshot: Snapshot, *lacking: str) -> Client:
 
     def standing(type_url: str, name: str) -> Standing:
         found = snapshot.of(type_url).get(name)
-        return Lacks() if found is None or name in lacking else Holds(found.version)
+        return Lacks() if found is None or name in lacking else Holds(found)
 
     return Client("envoy-1", standing)
 
@@ -110,3 +110,43 @@ def test_names_and_attachments_follow_changes() -> None:
     assert set(made.of(SCOPE, "host/chat.example.com")) == {(G, gateway_id(2))}
     assert set(made.of(ROUTES, f"gateway/{gateway_id(2)}")) == {(G, gateway_id(2))}
     assert (D, deployment_id(3)) in set(made.of(ROUTES, f"gateway/{gateway_id(1)}"))
+
+
+@pytest.mark.parametrize("changed", [[1, 2], [2, 1]])
+def test_a_name_is_not_of_the_gateway_that_is_deleted(changed: list[int]) -> None:
+    """Of one that goes while another takes its name over, in one change, in whatever order."""
+    made = subjects(*BASE)
+    old = gateway(1, endpointConfiguration={"additionalDns": ["Chat.Example.com"]})
+    taken = gateway(2, endpointConfiguration={"additionalDns": ["chat.example.com"]})
+    world = World({old.id: Defined(old, 1, deleting=True), taken.id: Defined(taken, 2)})
+    made.follow(world, served(taken), [(G, gateway_id(number)) for number in changed])
+    assert list(made.of(SCOPE, "host/chat.example.com")) == [(G, gateway_id(2))]
+    assert not made.still_held((G, gateway_id(1)), [client(made.snapshot)])
+
+
+def test_nothing_is_kept_of_attachments_that_went() -> None:
+    """Else names of gateways that never were would pile up."""
+    made = subjects(*BASE)
+    world = World(made.world.gateways)
+    made.follow(world, served(*BASE[:2]), [(D, deployment_id(number)) for number in (1, 2, 3)])
+    assert made._attached == {}
+
+
+@pytest.mark.parametrize(
+    ("lacking", "held"),
+    [
+        ([], True),
+        ([f"gateway/{gateway_id(1)}"], True),
+        ([f"gateway/{gateway_id(1)}", "host/chat.example.com", f"host/api.{gateway_id(1)}.{DOMAIN}"], False),
+    ],
+    ids=["all of it", "its names", "nothing"],
+)
+def test_a_deleted_gateway_is_held_while_an_envoy_has_its_routes_or_a_name(
+    lacking: list[str], *, held: bool
+) -> None:
+    """Only then may it be forgotten."""
+    made = subjects(*BASE)
+    envoy = client(made.snapshot, *lacking)
+    found = made.world.gateways[gateway_id(1)].definition
+    made.follow(World({found.id: Defined(found, 1, deleting=True)}), served(BASE[1]), [(G, gateway_id(1))])
+    assert made.still_held((G, gateway_id(1)), [envoy]) is held

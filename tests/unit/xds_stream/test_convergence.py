@@ -118,12 +118,12 @@ def test_a_refusal_is_contained(history: list[dict[str, tuple[int, int, int, int
     for kind, type_url in enumerate(numbers):
         asked = newest.keys() if type_url in {CLUSTER, SCOPE} else newest.keys() & envoy.named(type_url)
         for name in asked:
-            version = content(name, newest[name][kind]).version
+            wanted = content(name, newest[name][kind])
             match envoy.stream.standing(type_url, name):
                 case Refuses(refused, text):
-                    assert (newest[name][kind], refused, text) == (BAD, version, "bad")
+                    assert (newest[name][kind], refused, text) == (BAD, wanted, "bad")
                 case standing:
-                    assert (newest[name][kind] != BAD, standing) == (True, Holds(version))
+                    assert (newest[name][kind] != BAD, standing) == (True, Holds(wanted))
         if type_url in {CLUSTER, SCOPE}:
             assert envoy.has[type_url].keys() <= newest.keys()
     assert envoy.repeats == []

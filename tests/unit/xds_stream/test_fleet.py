@@ -6,6 +6,8 @@ from igw_xds.fleet import Ack, Fleet, Nack, Proxy
 from igw_xds.snapshot import CLUSTER, ROUTES
 from igw_xds.stream import Holds, Standing
 
+from tests.unit.xds_stream.builders import content
+
 
 def proxy(name: str = "envoy-1", **changes: Any) -> Proxy:
     """Give a synced proxy, changed by keywords."""
@@ -80,14 +82,14 @@ def test_streams_of_one_node_are_two_entries() -> None:
 def test_of_two_streams_of_one_node_the_newer_counts() -> None:
     """What is said of objects counts Envoys, not streams."""
 
-    def holds(version: str) -> Any:
+    def holds(version: int) -> Any:
         def standing(_type_url: str, _name: str) -> Standing:
-            return Holds(version)
+            return Holds(content("r", version))
 
         return standing
 
     fleet = Fleet()
-    for number, (name, version) in enumerate([("b", "old"), ("a", "1"), ("b", "new")]):
+    for number, (name, version) in enumerate([("b", 1), ("a", 2), ("b", 3)]):
         fleet.put(number, proxy(name, standing=holds(version)))
     found = [(client.id, client.standing(ROUTES, "r")) for client in fleet.clients()]
-    assert found == [("a", Holds("1")), ("b", Holds("new"))]
+    assert found == [("a", Holds(content("r", 2))), ("b", Holds(content("r", 3)))]

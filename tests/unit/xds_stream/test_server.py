@@ -13,7 +13,7 @@ from igw_xds.fleet import Fleet
 from igw_xds.news import Heard, News
 from igw_xds.publisher import Publisher
 from igw_xds.server import Server, serve
-from igw_xds.snapshot import CLUSTER, LISTENER
+from igw_xds.snapshot import CLUSTER, LISTENER, ROUTES
 from igw_xds.stream import Holds
 from prometheus_client import CollectorRegistry
 
@@ -135,6 +135,49 @@ async def test_a_refusal_is_shown_counted_and_logged(plane: Plane, transport: st
     assert plane.news.take() == Heard(answers={CLUSTER: {"a"}}, fleet=True)
 
 
+async def test_only_what_stands_refused_is_logged(plane: Plane) -> None:
+    """Of what was refused together parts are tried; the log names the bad one, once."""
+    plane.publisher.publish(world(clusters=["a", "b", "c"]))
+    call = plane.call("delta")
+    with structlog.testing.capture_logs() as logs:
+        await call.write(first_request("delta", CLUSTER))
+        await call.write(nack(await call.read()))
+        for number in range(3):
+            tried = await call.read()
+            await call.write(nack(tried) if number == 1 else ack(tried))
+        await until(lambda: plane.metric("acks_total", type="cds") == 2)
+    assert [line["names"] for line in logs if line["event"] == "xds update refused"] == [("b",)]
+    assert plane.metric("nacks_total", type="cds") == 2
+
+
+async def test_routes_that_are_held_back_are_news(plane: Plane, transport: str) -> None:
+    """They are not sent, so no answer would tell of them."""
+    plane.publisher.publish(world(routes=["r"]))
+    call = plane.call(transport)
+    subscribe = (
+        delta(ROUTES, subscribe=["r"], node=NODE) if transport == "delta" else sotw(ROUTES, "r", node=NODE)
+    )
+    await call.write(subscribe)
+    await call.write(ack(await call.read(), "r"))
+    await call.write(delta(CLUSTER) if transport == "delta" else sotw(CLUSTER))
+    await call.write(ack(await call.read()))
+    plane.publisher.publish(world(clusters=["a"], routes={"r": 2}, needs={"r": "a"}))
+    refused = await call.read()
+    plane.news.take()
+    await call.write(nack(refused))
+    await until(lambda: plane.metric("nacks_total", type="cds") == 1)
+    assert plane.news.take().answers == {CLUSTER: {"a"}, ROUTES: {"r"}}
+
+
+async def test_who_never_said_its_name_is_no_news(plane: Plane, transport: str) -> None:
+    """A scan of the port must not have all objects looked at."""
+    call = plane.call(transport)
+    await until(lambda: plane.metric("connected_proxies") == 1)
+    await call.done_writing()
+    await until(lambda: plane.metric("connected_proxies") == 0)
+    assert plane.news.take() == Heard()
+
+
 async def test_answers_and_moves_are_news(plane: Plane, transport: str) -> None:
     """Who reports on objects hears of each answer, of a proxy that has all it was sent, and of one that went."""
     plane.publisher.publish(world(listeners=["l"]))
@@ -146,7 +189,7 @@ async def test_answers_and_moves_are_news(plane: Plane, transport: str) -> None:
     await until(lambda: all(proxy.synced for proxy in plane.fleet))
     assert plane.news.take() == Heard(answers={LISTENER: {"l"}}, fleet=True)
     [client] = plane.fleet.clients()
-    assert (client.id, client.standing(LISTENER, "l")) == ("envoy-1", Holds(content("l").version))
+    assert (client.id, client.standing(LISTENER, "l")) == ("envoy-1", Holds(content("l")))
     await call.done_writing()
     await until(lambda: len(plane.fleet) == 0)
     assert plane.news.take() == Heard(fleet=True)

@@ -6,7 +6,7 @@
 from igw_xds.stream.delta import DeltaStream
 from igw_xds.stream.order import Node, Stream
 from igw_xds.stream.sotw import SotwStream
-from igw_xds.stream.track import Accepted, Answer, Holds, Lacks, Refuses, Rejected, Standing
+from igw_xds.stream.track import Accepted, Answer, Holds, Lacks, Refusal, Refuses, Rejected, Standing
 
 __all__ = [
     "Accepted",
@@ -15,6 +15,7 @@ __all__ = [
     "Holds",
     "Lacks",
     "Node",
+    "Refusal",
     "Refuses",
     "Rejected",
     "SotwStream",

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, TYPES, Resource, Snapshot
 from igw_xds.stream.subscription import ROOTS
-from igw_xds.stream.track import Answer, Lacks, Offer, Standing, Track
+from igw_xds.stream.track import Answer, Lacks, Offer, Refusal, Standing, Track
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -106,6 +106,11 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
         return Lacks() if track is None else track.standing(name)
 
     @property
+    def held_back(self) -> Mapping[str, Refusal]:
+        """Routes that are not sent because they need a cluster that the client refused, and its refusal, by name."""
+        return self._tracks[ROUTES].held_back
+
+    @property
     def synced(self) -> bool:
         """Whether all that is subscribed to equals the newest snapshot and is acknowledged.
 
@@ -137,7 +142,10 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
         """Say whether the client has accepted just what it should have."""
 
     def _take(self, track: Track, nonce: str, error: str | None) -> None:
+        urgent = track.done.get(Phase.URGENT)
         self.answer = track.answered(nonce, error)
+        if urgent is not None:
+            track.done[Phase.URGENT] = urgent  # no answer makes anything urgent
         if self.answer is not None and track.type_url == CLUSTER:
             endpoints, routes = self._tracks[ENDPOINTS], self._tracks[ROUTES]
             endpoints.due = {name for name in endpoints.due if endpoints.subscription.covers(name)}
@@ -218,14 +226,14 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
         clusters = self._tracks[CLUSTER]
         refused = clusters.refused.keys() - clusters.accepted.keys()
         if track.type_url != ROUTES or not refused:
-            track.held_back = frozenset()
+            track.held_back = {}
             return changed
         known = self._source(clusters)
-        track.held_back = frozenset(
-            name
+        track.held_back = {
+            name: Refusal(resource, clusters.refused[min(bad)].text)
             for name, resource in changed.items()
-            if name in track.accepted and not refused.isdisjoint(_closure(resource.needs or (), known))
-        )
+            if name in track.accepted and (bad := refused & _closure(resource.needs or (), known))
+        }
         return {name: resource for name, resource in changed.items() if name not in track.held_back}
 
     def _still_used(self) -> frozenset[str] | None:

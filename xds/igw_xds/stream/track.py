@@ -33,6 +33,8 @@ class Rejected:
     type_url: str
     names: frozenset[str]
     text: str
+    final: bool = True
+    """Whether it stands; else parts of it will be tried."""
 
 
 Answer = Accepted | Rejected
@@ -40,18 +42,18 @@ Answer = Accepted | Rejected
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """The client has accepted this version of a resource, the last that it answered."""
+    """The client has accepted this resource, the last of its name that it answered."""
 
-    version: str
+    resource: Resource
 
 
 @dataclass(frozen=True, slots=True)
 class Refuses:
-    """The client refused this version of a resource (empty: its removal) and goes on with what it kept."""
+    """The client refused a resource (None: its removal), or a cluster it needs, and goes on with what it kept."""
 
-    version: str
+    resource: Resource | None
     text: str
-    kept: str | None
+    kept: Resource | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,8 @@ class Track:
     """By name, while it is still what we want; not sent again until it changes."""
     suspected: deque[Offer] = field(default_factory=deque)
     """Parts of refused responses, to be sent each alone."""
-    held_back: frozenset[str] = frozenset()
-    """Names that are not sent because they need a cluster that stands refused."""
+    held_back: Mapping[str, Refusal] = field(default_factory=dict)
+    """By name, what is not sent because it needs a cluster that stands refused, and why that was."""
     done: dict[object, Mapping[str, Resource]] = field(default_factory=dict)
     """Questions (a phase, or "is it accepted") that these very resources answered with "nothing to do"."""
     rejection: str = ""
@@ -193,11 +195,11 @@ class Track:
 
     def standing(self, name: str) -> Standing:
         """Say what the client makes of a resource."""
-        has, refusal = self.accepted.get(name), self.refused.get(name)
+        has = self.accepted.get(name)
+        refusal = self.refused.get(name) or (self.held_back.get(name) if has else None)
         if refusal is not None:
-            version = refusal.resource.version if refusal.resource else ""
-            return Refuses(version, refusal.text, has.version if has else None)
-        return Lacks() if has is None else Holds(has.version)
+            return Refuses(refusal.resource, refusal.text, has)
+        return Lacks() if has is None else Holds(has)
 
     def _refuse(self, offer: Offer, text: str) -> Rejected:
         """Remember a refusal; of several nobody knows which, and they are tried in parts."""
@@ -210,7 +212,7 @@ class Track:
             } or resources
         elif len(resources) + bool(removed) > 1:
             self.suspected.extend(_parts(resources, removed))
-            return Rejected(self.type_url, offer.names, text)
+            return Rejected(self.type_url, offer.names, text, final=False)
         self.refused.update({name: Refusal(r, text) for name, r in resources.items()})
         self.refused.update({name: Refusal(None, text) for name in removed})
         return Rejected(self.type_url, frozenset(resources.keys() | removed), text)
@@ -222,6 +224,9 @@ class Track:
         self.accepted.update({name: r for name, r in offer.resources.items() if covers(name)})
         for name in offer.removed:
             self.accepted.pop(name, None)
+        for name in self.refused.keys() & offer.names:  # the same content, sent twice: the last answer counts
+            if self.refused[name].resource == offer.resources.get(name):
+                del self.refused[name]
 
 
 def _parts(resources: Mapping[str, Resource], removed: frozenset[str]) -> Iterator[Offer]:
