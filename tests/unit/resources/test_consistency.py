@@ -14,10 +14,6 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import given, settings
 from igw_model.deployment import Deployment
 from igw_model.gateway import Gateway
-from igw_xds.resources.clusters import clusters
-from igw_xds.resources.endpoints import endpoints
-from igw_xds.resources.routes import routes
-from igw_xds.resources.scopes import scopes
 from igw_xds.settings import AuthTransport, DataPlane
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot
 
@@ -81,14 +77,12 @@ def test_any_plan_gives_a_consistent_snapshot(given_definitions: list[Gateway | 
 @settings(max_examples=60, deadline=None)
 def test_names_are_unique_and_their_own(given_definitions: list[Gateway | Deployment]) -> None:
     """No two resources of a type share a name, and each is served under the name inside it."""
-    made = planned(*given_definitions)
-    for group in (clusters(made, DataPlane()), routes(made, DataPlane()), scopes(made)):
-        assert len({message.name for message in group}) == len(group)
-    assert len({message.cluster_name for message in endpoints(made)}) == len(endpoints(made))
-    keys = [scope.key.fragments[0].string_key for scope in scopes(made)]
-    assert len(set(keys)) == len(keys)
+    made, snapshot = planned(*given_definitions), served(*given_definitions)
+    assert len(snapshot.of(ROUTES)) == len(made.gateways)
+    keys = {scope.key.fragments[0].string_key for scope in messages(snapshot, SCOPE).values()}
+    assert len(keys) == len(snapshot.of(SCOPE)) == sum(len(gateway.hosts) for gateway in made.gateways)
     for type_url in MESSAGES:
-        for name, message in messages(served(*given_definitions), type_url).items():
+        for name, message in messages(snapshot, type_url).items():
             assert name == (message.cluster_name if type_url == ENDPOINTS else message.name)
 
 
@@ -107,9 +101,9 @@ def test_equal_definitions_give_equal_snapshots(given_definitions: list[Gateway 
 @settings(max_examples=30, deadline=None)
 def test_a_split_falls_back_on_every_other_share(given_definitions: list[Gateway | Deployment]) -> None:
     """An unready deployment's share goes to the others (section 4): each arm names all of the split."""
-    made = planned(*given_definitions)
-    found = messages(served(*given_definitions), CLUSTER)
-    for configuration in routes(made, DataPlane()):
+    snapshot = served(*given_definitions)
+    found = messages(snapshot, CLUSTER)
+    for configuration in messages(snapshot, ROUTES).values():
         for route in configuration.virtual_hosts[0].routes:
             arms = [arm.name for arm in route.route.weighted_clusters.clusters]
             members = [set(_members(found[arm])) for arm in arms]

@@ -17,7 +17,7 @@ from google.protobuf import any_pb2, wrappers_pb2
 from igw_model.deployment import DnsBackend, StaticBackend
 
 from igw_xds import names
-from igw_xds.plan import Plan, PlannedDeployment, PlannedModel, Registered
+from igw_xds.plan import PlannedDeployment, PlannedModel, Registered
 from igw_xds.resources.endpoints import load_assignment
 from igw_xds.resources.messages import ads, packed, seconds
 from igw_xds.settings import DataPlane, HostPort
@@ -29,15 +29,6 @@ SERVICE_IDLE_SECONDS = 30
 SERVICE_PING_SECONDS = 30
 HEALTH_CHECK_HOST = "health-check.inference-gateway"
 UNLIMITED = wrappers_pb2.UInt32Value(value=1_000_000)
-
-
-def clusters(plan: Plan, data_plane: DataPlane) -> list[cluster_pb2.Cluster]:
-    """Give every cluster of the plan."""
-    return [
-        *service_clusters(data_plane),
-        *(deployment_cluster(deployment) for deployment in plan.deployments),
-        *split_clusters(plan),
-    ]
 
 
 def deployment_cluster(deployment: PlannedDeployment) -> cluster_pb2.Cluster:
@@ -65,12 +56,6 @@ def deployment_cluster(deployment: PlannedDeployment) -> cluster_pb2.Cluster:
         case other:
             assert_never(other)
     return cluster
-
-
-def split_clusters(plan: Plan) -> list[cluster_pb2.Cluster]:
-    """Give, for each share of a split, the cluster that falls back on the other shares when it is not ready."""
-    orders = {order for g in plan.gateways for model in g.models for order in fallback_orders(model)}
-    return [split_cluster(order) for order in sorted(orders)]
 
 
 def fallback_orders(model: PlannedModel) -> list[tuple[str, ...]]:

@@ -7,15 +7,9 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from igw_model.deployment import DnsBackend, StaticBackend
 
 from igw_xds import names
-from igw_xds.plan import Plan, PlannedDeployment, Registered
+from igw_xds.plan import PlannedDeployment, Registered
 from igw_xds.resources.messages import socket_address
 from igw_xds.settings import HostPort
-
-
-def endpoints(plan: Plan) -> list[endpoint_pb2.ClusterLoadAssignment]:
-    """Give the endpoints of each deployment whose addresses we know."""
-    found = (deployment_endpoints(deployment) for deployment in plan.deployments)
-    return [assignment for assignment in found if assignment is not None]
 
 
 def deployment_endpoints(deployment: PlannedDeployment) -> endpoint_pb2.ClusterLoadAssignment | None:

@@ -17,7 +17,7 @@ from igw_model.gateway import BodyBasedRouting, HeaderBasedRouting, PathBasedRou
 from igw_model.openai import ApiError
 
 from igw_xds import names
-from igw_xds.plan import Plan, PlannedGateway, PlannedModel
+from igw_xds.plan import PlannedGateway, PlannedModel
 from igw_xds.resources import filters
 from igw_xds.resources.clusters import fallback_orders
 from igw_xds.resources.messages import packed, seconds
@@ -33,11 +33,6 @@ NO_CLUSTER_HEADER = headers.INTERNAL_PREFIX + "no-cluster"
 NOT_FORWARDED = ("authorization", "proxy-authorization", "cookie", headers.MODEL)
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 _PATH_LITERALS = "!$&'()*+,;=:@"
-
-
-def routes(plan: Plan, data_plane: DataPlane) -> list[route_pb2.RouteConfiguration]:
-    """Give every gateway's route configuration."""
-    return [route_configuration(gateway, data_plane) for gateway in plan.gateways]
 
 
 def route_configuration(gateway: PlannedGateway, data_plane: DataPlane) -> route_pb2.RouteConfiguration:

@@ -3,12 +3,6 @@
 from envoy.config.route.v3 import scoped_route_pb2
 
 from igw_xds import names
-from igw_xds.plan import Plan
-
-
-def scopes(plan: Plan) -> list[scoped_route_pb2.ScopedRouteConfiguration]:
-    """Give a scope for each host name of each gateway."""
-    return [scope(host, gateway.id) for gateway in plan.gateways for host in gateway.hosts]
 
 
 def scope(host: str, gateway_id: str) -> scoped_route_pb2.ScopedRouteConfiguration:
