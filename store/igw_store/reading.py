@@ -81,14 +81,25 @@ class View:
         gateway_id: str | None = None,
     ) -> Sequence[Record]:
         query = select(OBJECTS).where(OBJECTS.c.kind == kind)
-        if organization_id is not None:
-            query = query.where(OBJECTS.c.organization_id == organization_id)
         if updated_after is not None:
             query = query.where(OBJECTS.c.updated_at > rows.micros(updated_after))
         if gateway_id is not None:
-            query = query.join(ATTACHMENTS, ATTACHMENTS.c.deployment_id == OBJECTS.c.id)
-            query = query.where(ATTACHMENTS.c.gateway_id == gateway_id, OBJECTS.c.kind == Kind.DEPLOYMENT)
+            return self._of_gateway(query, gateway_id, organization_id)
+        if organization_id is not None:
+            query = query.where(OBJECTS.c.organization_id == organization_id)
         return self._records(query.order_by(OBJECTS.c.created_at, OBJECTS.c.id))
+
+    def _of_gateway(
+        self, query: Select[Any], gateway_id: str, organization_id: str | None
+    ) -> Sequence[Record]:
+        """Narrow a query to a gateway's deployments, which are few.
+
+        Asked for the organisation and the order, SQLite would go through all of an organisation's deployments.
+        """
+        attached = select(ATTACHMENTS.c.deployment_id).where(ATTACHMENTS.c.gateway_id == gateway_id)
+        query = query.where(OBJECTS.c.id.in_(attached), OBJECTS.c.kind == Kind.DEPLOYMENT)
+        found = [r for r in self._records(query) if organization_id in {None, r.organization_id}]
+        return sorted(found, key=lambda record: (record.created_at, record.id))
 
     def attached(self, gateway_id: str) -> bool:
         return self._value(_ATTACHED, gateway_id=gateway_id) is not None
