@@ -119,18 +119,21 @@ def unknown(document: Document, allowed: Sequence[str]) -> list[FieldError]:
 
 def texts(document: Document, *path: str) -> list[str]:
     """Give the texts of a list somewhere in a document; nothing for what is not there or of another type."""
-    value: Any = document
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
+    value = _at(document, path)
     return [item if isinstance(item, str) else "" for item in value] if isinstance(value, list) else []
 
 
 def text(document: Document, *path: str) -> str | None:
     """Give a text somewhere in a document; None for what is not there or of another type."""
+    value = _at(document, path)
+    return value if isinstance(value, str) else None
+
+
+def _at(document: Document, path: Sequence[str]) -> Any:
     value: Any = document
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
-    return value if isinstance(value, str) else None
+    return value
 
 
 def identifier(sent: Any) -> str | None:

@@ -141,7 +141,7 @@ class Health:
                 assert_never(other)
 
     async def _resolved(self, hostname: str, port: int) -> Sequence[str]:
-        """Give a name's addresses, IPv4 if it has any: as Envoy does. None when it leads nowhere now."""
+        """Give a name's addresses, IPv4 if it has any: as Envoy does; none when it leads nowhere now."""
         resolve = partial(socket.getaddrinfo, hostname, port, type=socket.SOCK_STREAM)
         try:
             async with asyncio.timeout(RESOLVE_SECONDS):

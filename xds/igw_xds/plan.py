@@ -108,15 +108,16 @@ def plan(  # noqa: PLR0913 - what is defined, and where it is served
             if gateway_id in attached:
                 attached[gateway_id].append(deployment)
                 wanted[deployment.id] = deployment
-    _keep_only(attached.keys(), memo.gateways)
-    _keep_only(wanted.keys(), memo.deployments)
+    keep_only(attached.keys(), memo.gateways)
+    keep_only(wanted.keys(), memo.deployments)
     return Plan(
         tuple([_gateway(gateway, tuple(attached[gateway.id]), domain, memo) for gateway in served]),
         tuple([_deployment(wanted[key], replicas.get(key, ()), memo) for key in sorted(wanted)]),
     )
 
 
-def _keep_only(keys: AbstractSet[str], memo: dict[str, Any]) -> None:
+def keep_only(keys: AbstractSet[str], memo: dict[str, Any]) -> None:
+    """Forget what is remembered of everything else."""
     for key in memo.keys() - keys:
         del memo[key]
 

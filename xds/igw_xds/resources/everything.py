@@ -5,10 +5,10 @@ With a memo, what did not change since the last plan is not made again: the same
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from igw_xds import names
-from igw_xds.plan import Plan, PlannedDeployment, PlannedGateway
+from igw_xds.plan import Plan, PlannedDeployment, PlannedGateway, keep_only
 from igw_xds.resources.clusters import deployment_cluster, fallback_orders, service_clusters, split_cluster
 from igw_xds.resources.endpoints import deployment_endpoints
 from igw_xds.resources.listener import listener
@@ -51,8 +51,8 @@ def snapshot_of(plan: Plan, data_plane: DataPlane, memo: Memo | None = None) -> 
     gateways = [
         _made(g.id, g, memo.gateways, lambda gateway: of_gateway(gateway, data_plane)) for g in plan.gateways
     ]
-    _keep_only({deployment.id for deployment in plan.deployments}, memo.deployments)
-    _keep_only({gateway.id for gateway in plan.gateways}, memo.gateways)
+    keep_only({deployment.id for deployment in plan.deployments}, memo.deployments)
+    keep_only({gateway.id for gateway in plan.gateways}, memo.gateways)
     makers: Mapping[str, list[Made]] = {
         CLUSTER: [shared, *deployments, *gateways],
         ENDPOINTS: deployments,
@@ -129,11 +129,6 @@ def _same(old: tuple[Resource, ...], new: tuple[Resource, ...]) -> tuple[Resourc
     """Keep the objects of resources that came out as they were: streams compare by identity first."""
     by_name = {r.name: r for r in old}
     return tuple(before if (before := by_name.get(r.name)) == r else r for r in new)
-
-
-def _keep_only(keys: set[str], memo: dict[str, Any]) -> None:
-    for key in memo.keys() - keys:
-        del memo[key]
 
 
 def _group(type_url: str, resources: list[Resource], memo: Memo) -> Group:
