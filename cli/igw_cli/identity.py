@@ -4,15 +4,13 @@ Only wiring: what extauth has for CoreWeave, as the one function that `igw_api.a
 """
 
 import contextlib
-import secrets
 from collections.abc import AsyncIterator
 from typing import assert_never
 
 from igw_api.authentication import Identify, IdentityUnavailableError, Principal
-from igw_extauth.authorities import CoreWeave, authority_client
-from igw_extauth.cache import IdentityCache
 from igw_extauth.identity import Identity, Known, Unavailable, Unknown
 from igw_extauth.lookup import Lookup
+from igw_extauth.lookups import identity_cache, looking_up
 from igw_extauth.secret import BearerToken
 from igw_extauth.settings import Settings
 from igw_model.policy import Provider
@@ -21,20 +19,8 @@ from igw_model.policy import Provider
 @contextlib.asynccontextmanager
 async def coreweave(settings: Settings) -> AsyncIterator[Identify]:
     """Give the function that says whose a CoreWeave token is; other tokens are nobody's."""
-    cache = IdentityCache(
-        secret=secrets.token_bytes(32),
-        seconds=settings.cache_seconds,
-        failure_seconds=settings.failure_cache_seconds,
-        entries=settings.cache_entries,
-    )
-    timeout = settings.authority_timeout_seconds
-    async with authority_client(timeout) as client:
-        authority = CoreWeave(client, settings.coreweave_whoami_url)
-        lookup = Lookup(Provider.COREWEAVE, authority, cache, timeout_seconds=timeout)
-        try:
-            yield lambda token: _principal(lookup, token)
-        finally:
-            await lookup.aclose()
+    async with looking_up(Provider.COREWEAVE, settings, identity_cache(settings)) as lookup:
+        yield lambda token: _principal(lookup, token)
 
 
 async def _principal(lookup: Lookup, token: str) -> Principal | None:

@@ -1,24 +1,20 @@
 """The process: wires the pipeline to its servers, runs them until told to stop, stops them gracefully."""
 
 import asyncio
-import secrets
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
-from typing import assert_never
 
-import httpx
 import structlog
 from igw_model.policy import Provider
 from igw_ops.listening import add_grpc_port, listening_socket
 from igw_ops.server import operations_app, serving
 
-from igw_extauth.authorities import Authority, CoreWeave, Wandb, authority_client
-from igw_extauth.cache import IdentityCache
 from igw_extauth.check import Check
 from igw_extauth.grpc_shell import grpc_server
 from igw_extauth.http_shell import HttpServer
 from igw_extauth.lookup import Lookup
+from igw_extauth.lookups import identity_cache, looking_up
 from igw_extauth.settings import Settings
 
 GRACE_SECONDS = 3.0
@@ -48,31 +44,11 @@ async def serve(
 
 
 async def _lookups(settings: Settings, stack: AsyncExitStack) -> Mapping[Provider, Lookup]:
-    cache = IdentityCache(
-        secret=secrets.token_bytes(32),
-        seconds=settings.cache_seconds,
-        failure_seconds=settings.failure_cache_seconds,
-        entries=settings.cache_entries,
-    )
-    timeout = settings.authority_timeout_seconds
-    lookups = {}
-    for provider in Provider:
-        # A client each: an authority that hangs must not hold the other's connections.
-        client = await stack.enter_async_context(authority_client(timeout))
-        lookup = Lookup(provider, _authority(provider, client, settings), cache, timeout_seconds=timeout)
-        stack.push_async_callback(lookup.aclose)
-        lookups[provider] = lookup
-    return lookups
-
-
-def _authority(provider: Provider, client: httpx.AsyncClient, settings: Settings) -> Authority:
-    match provider:
-        case Provider.COREWEAVE:
-            return CoreWeave(client, settings.coreweave_whoami_url)
-        case Provider.WANDB:
-            return Wandb(client, settings.wandb_graphql_url)
-        case _:
-            assert_never(provider)
+    cache = identity_cache(settings)
+    return {
+        provider: await stack.enter_async_context(looking_up(provider, settings, cache))
+        for provider in Provider
+    }
 
 
 class _Servers:
