@@ -14,7 +14,7 @@ from typing import Any
 import grpc.aio
 import structlog
 from google.rpc.status_pb2 import Status
-from igw_ops.listening import add_grpc_port
+from igw_ops.listening import GrpcServer, add_grpc_port
 
 from igw_api.caller import Authenticate, Operation
 from igw_api.connect_wire import MESSAGE_BYTES, too_large
@@ -52,19 +52,7 @@ STATUS_BYTES = 3 * 1024
 """Clients take 8 KiB of metadata in all; beyond that they see no status at all, so we cut ours short."""
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A listening server; `port` is the real one when 0 was asked for."""
-
-    port: int
-    grpc_server: grpc.aio.Server
-
-    async def stop(self, grace: float = 1.0) -> None:
-        """Take no new calls, give those under way `grace` seconds, then cut them."""
-        await self.grpc_server.stop(grace)
-
-
-async def serve(call: Operation, authenticate: Authenticate, host: str, port: int) -> Server:
+async def serve(call: Operation, authenticate: Authenticate, host: str, port: int) -> GrpcServer:
     """Listen and serve. Raises CannotListenError."""
     server = grpc.aio.server(options=OPTIONS)
     shell = _Shell(call, authenticate)
@@ -73,7 +61,7 @@ async def serve(call: Operation, authenticate: Authenticate, host: str, port: in
     bound = add_grpc_port(server, "api, gRPC", host, port)
     await server.start()
     log.info("api server listening", transport="grpc", address=f"{host}:{bound}")
-    return Server(bound, server)
+    return GrpcServer(bound, server)
 
 
 @dataclass(frozen=True, slots=True)

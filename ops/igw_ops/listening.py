@@ -1,6 +1,7 @@
 """Sockets that listen, or an error that names the purpose and the port: uvicorn alone would end the process."""
 
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,18 @@ class CannotListenError(OSError):
 
     def __init__(self, purpose: str, host: str, port: int, reason: object) -> None:
         super().__init__(f"cannot listen on {host}:{port} ({purpose}): {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcServer:
+    """A gRPC server that listens; `port` is the real one when 0 was asked for."""
+
+    port: int
+    server: "grpc.aio.Server"
+
+    async def stop(self, grace: float = 1.0) -> None:
+        """Take no new calls, give open ones `grace` seconds, then cut them."""
+        await self.server.stop(grace)
 
 
 def listening_socket(purpose: str, host: str, port: int) -> socket.socket:

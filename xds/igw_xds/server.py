@@ -15,7 +15,7 @@ import grpc.aio
 import prometheus_client
 import structlog
 from envoy.service.discovery.v3 import ads_pb2_grpc
-from igw_ops.listening import add_grpc_port
+from igw_ops.listening import GrpcServer, add_grpc_port
 
 from igw_xds.fleet import MAX_NAMES, SHORT_NAMES, Ack, Fleet, Nack, Proxy
 from igw_xds.news import News
@@ -198,18 +198,6 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A listening discovery server; `port` is the real one when 0 was asked for."""
-
-    port: int
-    grpc_server: grpc.aio.Server
-
-    async def stop(self, grace: float = 1.0) -> None:
-        """Take no new streams, give open ones `grace` seconds, then cut them; Envoys keep what they have."""
-        await self.grpc_server.stop(grace)
-
-
 async def serve(  # noqa: PLR0913, PLR0917 - who is served what, who hears of it, and where
     publisher: Publisher,
     fleet: Fleet,
@@ -217,7 +205,7 @@ async def serve(  # noqa: PLR0913, PLR0917 - who is served what, who hears of it
     host: str,
     port: int,
     registry: prometheus_client.CollectorRegistry = prometheus_client.REGISTRY,
-) -> Server:
+) -> GrpcServer:
     """Listen and serve. Raises CannotListenError."""
     server = grpc.aio.server(options=OPTIONS)
     ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(
@@ -226,4 +214,4 @@ async def serve(  # noqa: PLR0913, PLR0917 - who is served what, who hears of it
     bound = add_grpc_port(server, "xds, gRPC", host, port)
     await server.start()
     log.info("xds server listening", address=f"{host}:{bound}")
-    return Server(bound, server)
+    return GrpcServer(bound, server)

@@ -9,10 +9,11 @@ import grpc.aio
 import pytest
 import structlog
 from envoy.service.discovery.v3 import ads_pb2_grpc
+from igw_ops.listening import GrpcServer
 from igw_xds.fleet import Fleet
 from igw_xds.news import Heard, News
 from igw_xds.publisher import Publisher
-from igw_xds.server import Server, serve
+from igw_xds.server import serve
 from igw_xds.snapshot import CLUSTER, LISTENER, ROUTES
 from igw_xds.stream import Holds
 from prometheus_client import CollectorRegistry
@@ -27,7 +28,7 @@ class Plane:
     publisher: Publisher
     fleet: Fleet
     news: News
-    server: Server
+    server: GrpcServer
     registry: CollectorRegistry
     channels: list[Any] = field(default_factory=list)
 
