@@ -1,7 +1,7 @@
 """A deployment: a model's name, where its replicas are, and its share of the traffic of its gateways.
 
-Source of every rule: docs/inference-api.md, "Deployment". `staticBackend`, `dnsBackend` and their
-`healthCheck` are this project's extension, in the API's style.
+Source of every rule: docs/inference-api.md, "Deployment". `staticBackend`, `dnsBackend`,
+`dockerBackend` and their `healthCheck` are this project's extension, in the API's style.
 """
 
 from collections.abc import Mapping
@@ -63,7 +63,20 @@ class DnsBackend(Spec):
     health_check: HealthCheck = HealthCheck()
 
 
-Backend = StaticBackend | DnsBackend
+class DockerBackend(Spec):
+    """Replicas in containers: every running one that the label `igw.deployment` gives the deployment's name.
+
+    `network` is the Docker network at which they are reached (or its name in their Compose project); without it they
+    must be on one alone.
+    """
+
+    kind: Literal["dockerBackend"]
+    port: Port
+    network: Annotated[NonEmpty, Field(max_length=255)] | None = None
+    health_check: HealthCheck = HealthCheck()
+
+
+Backend = StaticBackend | DnsBackend | DockerBackend
 
 
 def _names(options: Mapping[str, str]) -> Mapping[str, str]:
@@ -151,7 +164,7 @@ class Deployment(Spec):
     autoscaling: Autoscaling | None = None
 
 
-_CHOICES: tuple[Choice, ...] = (("backend", ("staticBackend", "dnsBackend"), False),)
+_CHOICES: tuple[Choice, ...] = (("backend", ("staticBackend", "dnsBackend", "dockerBackend"), False),)
 _NEEDED_WITHOUT_BACKEND = ("runtime", "resources", "autoscaling", "model.bucket", "model.path")
 
 
@@ -167,13 +180,13 @@ def parse_deployment(document: Any) -> Deployment | list[FieldError]:
 
 
 def _missing_without_backend(document: Mapping[str, Any]) -> list[FieldError]:
-    if any(document.get(key) is not None for key in ("staticBackend", "dnsBackend")):
+    if any(document.get(key) is not None for key in _CHOICES[0][1]):
         return []
     model = document.get("model")
     inner = {f"model.{key}": value for key, value in model.items()} if isinstance(model, Mapping) else {}
     flat = {**document, **inner}
     return [
-        FieldError(path, "is required without staticBackend or dnsBackend")
+        FieldError(path, "is required without staticBackend, dnsBackend or dockerBackend")
         for path in _NEEDED_WITHOUT_BACKEND
         if not flat.get(path)
     ]

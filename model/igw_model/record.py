@@ -5,7 +5,7 @@ Values only; `igw_store` keeps them, the API writes them, the control plane serv
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -45,9 +45,12 @@ class Record:
     """None until a control plane has seen it."""
 
 
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A replica that registered itself; it counts until `expires_at`."""
+    """A replica that registered itself and counts until `expires_at`; `NEVER` for one found in a container."""
 
     deployment_id: str
     name: str
