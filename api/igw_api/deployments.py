@@ -108,8 +108,12 @@ def _runtime_errors(engine: Engine, runtime: Document) -> Iterator[FieldError]:
 
 
 def _backend_errors(backends: Backends, document: Document) -> Iterator[FieldError]:
-    if document.get("dnsBackend") is not None and not backends.dns:
-        yield FieldError("dnsBackend", "is not allowed here: use staticBackend")
+    for key, option, allowed in (
+        ("dnsBackend", "--allow-dns-backends", backends.dns),
+        ("dockerBackend", "--allow-docker-backends", backends.docker),
+    ):
+        if document.get(key) is not None and not allowed:
+            yield FieldError(key, f"is not allowed here without {option}: use staticBackend")
     backend = document.get("staticBackend")
     endpoints = backend.get("endpoints") if isinstance(backend, Mapping) else None
     for index, endpoint in enumerate(endpoints if isinstance(endpoints, list) else ()):

@@ -1,7 +1,8 @@
 """Replicas that register themselves, for deployments without a backend: this project's extension.
 
 A heartbeat says that a replica listens at an address for `ttlSeconds` more. Only joining, leaving and moving are
-events. Replicas of a deployment that a file defines may register too: they are no part of its spec.
+events. Replicas of a deployment that a file defines may register too: they are no part of its spec. Those that the
+control plane found in containers are listed, and are not the API's to change.
 """
 
 import re
@@ -10,9 +11,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
 
-from igw_model.deployment import Address
+from igw_model.deployment import BACKENDS, Address
 from igw_model.document import FieldError, parse
-from igw_model.record import Action, Event, Kind, Record, Replica
+from igw_model.record import NEVER, Action, Event, Kind, Record, Replica
 from igw_store.store import Reading, Writing
 from pydantic import AfterValidator, Field
 
@@ -26,7 +27,6 @@ from igw_api.settings import Backends
 MOST = 1000
 """Replicas of one deployment."""
 KIND = "replica"
-BACKENDS = ("staticBackend", "dnsBackend")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 
@@ -80,6 +80,7 @@ class Replicas:
         live = [replica for replica in found if replica.expires_at > call.now]
         if not live:
             raise absent(KIND, str(name)[:128])
+        _refuse_container(deployment, live[0])
         write.remove_replica(deployment.id, live[0].name)
         write.append(_event(call, Action.LEAVE, live[0], live[0], None))
         return {KIND: _shown(live[0])}
@@ -114,6 +115,12 @@ def _refuse_backend(deployment: Record) -> None:
             raise unready("HAS_BACKEND", subject, message)
 
 
+def _refuse_container(deployment: Record, replica: Replica) -> None:
+    if replica.expires_at == NEVER:
+        message = f"replica {replica.name} is a container: it leaves when that stops"
+        raise unready("IN_CONTAINER", f"deployment/{deployment.id}", message)
+
+
 def _make_room(write: Writing, call: Call, deployment: Record, kept: Sequence[Replica]) -> None:
     """Refuse beyond the bound; what has expired and is still kept makes room."""
     if len(kept) < MOST:
@@ -127,12 +134,8 @@ def _make_room(write: Writing, call: Call, deployment: Record, kept: Sequence[Re
 
 
 def _shown(replica: Replica) -> dict[str, Any]:
-    return {
-        "name": replica.name,
-        "address": replica.address,
-        "port": replica.port,
-        "expiresAt": moment_text(replica.expires_at),
-    }
+    expiry = {} if replica.expires_at == NEVER else {"expiresAt": moment_text(replica.expires_at)}
+    return {**_where(replica), **expiry}
 
 
 def _event(

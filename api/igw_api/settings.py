@@ -34,6 +34,8 @@ class Backends:
     networks: tuple[Network, ...] = ()
     dns: bool = False
     """Whether `dnsBackend` may be used: what a name resolves to cannot be held to `networks`."""
+    docker: bool = False
+    """Whether `dockerBackend` may be used: nor can the addresses of containers, which are the host's to choose."""
 
     def allow(self, address: str) -> bool:
         """Say whether an IP address is in one of the networks; an IPv4 address mapped into IPv6 counts as IPv4."""

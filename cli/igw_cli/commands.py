@@ -22,9 +22,11 @@ COMMANDS: Mapping[str, str] = {
     "proxies": "igw_cli.proxies:proxies",
     "validate": "igw_cli.definitions:validate",
     "render": "igw_cli.definitions:render",
+    "store": "igw_cli.store:store",
     "xds": "igw_cli.xds:xds",
     "extauth": "igw_cli.services:extauth",
     "extproc": "igw_cli.services:extproc",
+    "envoy": "igw_cli.launcher:envoy",
     "demo": "igw_cli.services:demo",
 }
 """Command to ``module:function``, or ``module:app`` for a group; in the order of `igw --help`."""

@@ -6,6 +6,7 @@ All in one event loop; the parts meet in the store alone.
 import asyncio
 import contextlib
 import os
+import secrets
 import stat
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -21,9 +22,11 @@ from igw_api.caller import Authenticate
 from igw_api.connect import connect_routes
 from igw_api.operations import Operations
 from igw_api.settings import Settings
+from igw_containers.following import follow, warn_without_engine
 from igw_extauth import settings as identity_settings
 from igw_model.definitions import Definitions
 from igw_ops.listening import listening_socket
+from igw_ops.private import write_private
 from igw_ops.server import serving
 from igw_store.cipher import Cipher, CipherError
 from igw_store.database import CannotOpenError
@@ -44,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Management:
-    """What the management API is told; `admin_token_file` holds the local admin's token, where there is one."""
+    """What the management API is told; `admin_token_file` holds the local admin's token, made where it is missing."""
 
     http: HostPort
     grpc: HostPort
@@ -57,11 +60,15 @@ class Management:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where definitions come from: a store in `state_dir` (None: in memory), and files beside it."""
+    """Where definitions come from: a store in `state_dir` (None: in memory), and files beside it.
+
+    `docker_host` is the URL of the engine whose containers are replicas.
+    """
 
     state_dir: Path | None
     files: Sequence[Path]
     organization: str | None
+    docker_host: str | None
 
 
 async def run(
@@ -71,12 +78,13 @@ async def run(
     async with AsyncExitStack() as stack:
         authenticate = None
         with _explained():
+            store = await _store(sources.state_dir)
+            stack.push_async_callback(store.aclose)
             if management is not None:
                 authenticate = await stack.enter_async_context(_authentication(management))
-            store = await _store(sources.state_dir)
-        stack.push_async_callback(store.aclose)
         if management is not None and authenticate is not None:
             await stack.enter_async_context(_api(management, authenticate, store))
+        await stack.enter_async_context(_containers(sources.docker_host, store, stop))
         await service.serve(control_plane, store, stop, _file_states(sources, stop))
 
 
@@ -114,11 +122,14 @@ def _local_admin(management: Management) -> LocalAdmin | None:
     if organization is None:
         raise CannotStartError("the admin token needs an organisation: set IGW_ADMIN_ORGANIZATION_ID")
     try:
+        if not path.exists():
+            write_private(path, f"igw-admin-{secrets.token_urlsafe(32)}\n")
+            log.info("made a token for the local admin of the management API", file=str(path))
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise CannotStartError(f"{path} may be read by others than its owner: chmod 600 {path}")
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotStartError(f"{path} cannot be read: {error}") from None
+        raise CannotStartError(f"the admin token cannot be kept in {path}: {error}") from None
     if not token:
         raise CannotStartError(f"{path} holds no token")
     return LocalAdmin(token, organization)
@@ -143,6 +154,22 @@ async def _api(management: Management, authenticate: Authenticate, store: Store)
             yield
         finally:
             await server.stop()
+
+
+@contextlib.asynccontextmanager
+async def _containers(docker_host: str | None, store: Store, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Follow the engine's containers while the context is open; that failing ends the process, as any part does."""
+    if docker_host is None:
+        following = asyncio.create_task(warn_without_engine(store))
+    else:
+        following = asyncio.create_task(follow(docker_host, store, lambda: datetime.now(UTC)))
+        following.add_done_callback(lambda _: stop.set())
+    try:
+        yield
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
 
 
 @contextlib.contextmanager

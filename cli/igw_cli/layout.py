@@ -10,12 +10,11 @@ from pathlib import Path
 from igw_demo.model_server import ModelSettings
 from igw_xds.settings import AuthTransport
 
+from igw_cli.envoy import envoy_argv
 from igw_cli.state import admin_token, database, key_file
 
 LOOPBACK = "127.0.0.1"
 NODE_ID = "local"
-ACCESS_LOG_SOON = ("--file-flush-interval-msec", "500")
-"""Envoy keeps lines of its access log for ten seconds otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +58,7 @@ class Layout:
     admin_organization: str
     management: tuple[str, ...]
     """Options of the management API, passed on as they were given."""
+    docker_host: str | None
     auth_transport: AuthTransport
     zone: str | None
     domain: str
@@ -144,21 +144,9 @@ def demo_servers(layout: Layout, replicas: Sequence[ModelSettings]) -> list[Chil
 
 def envoy(layout: Layout, command: str, concurrency: int | None) -> Child:
     """Give the proxy itself."""
-    workers = ("--concurrency", str(concurrency)) if concurrency else ()
-    # What Envoy calls information is its own affair.
-    level = "warning" if layout.log_level == "info" else layout.log_level
     return Child(
         "envoy",
-        (
-            command,
-            "-c",
-            str(layout.bootstrap),
-            "--log-level",
-            level,
-            "--use-dynamic-base-id",
-            *ACCESS_LOG_SOON,
-            *workers,
-        ),
+        envoy_argv(command, layout.bootstrap, layout.log_level, concurrency),
         health=_url(layout.ports.admin, "ready"),
     )
 
@@ -167,6 +155,7 @@ def _xds(layout: Layout, environment: Mapping[str, str]) -> Child:
     ports = layout.ports
     optional = [
         *(("--zone", layout.zone) if layout.zone else ()),
+        *(("--docker-host", layout.docker_host) if layout.docker_host else ()),
         *(("--organization-id", layout.organization) if layout.organization else ()),
         *(part for file in layout.files for part in ("-f", file)),
     ]

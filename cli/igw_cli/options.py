@@ -1,6 +1,7 @@
 """Options that several commands share, each also an environment variable, and how their errors are told."""
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -76,9 +77,29 @@ AllowDnsBackends = Annotated[
         help="Let callers of the API name model servers by DNS: such a name may lead outside of those networks.",
     ),
 ]
+AllowDockerBackends = Annotated[
+    bool,
+    typer.Option(
+        "--allow-docker-backends",
+        envvar="IGW_ALLOW_DOCKER_BACKENDS",
+        help="Let callers of the API have model servers in containers of this machine, labelled with the deployment.",
+    ),
+]
+DockerHost = Annotated[
+    str | None,
+    typer.Option(
+        "--docker-host",
+        envvar="IGW_DOCKER_HOST",
+        metavar="URL",
+        callback=lambda text: None if text is None else docker_host(text),
+        help="Docker engine whose containers are the replicas of dockerBackends: unix:///PATH, tcp://HOST:PORT or "
+        "http://HOST:PORT. Best a proxy that lets nothing be changed.",
+    ),
+]
 LogLevel = Annotated[str, typer.Option(envvar="IGW_LOG_LEVEL", help="debug, info, warning or error.")]
 
 DOMAIN = "gw.localhost"
+_DOCKER_HOST = re.compile(r"unix:///[^?#\s]+|(tcp|http)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?")
 MAX_BODY = 16 * MIB
 
 
@@ -106,8 +127,20 @@ def host_port(text: str) -> HostPort:
     return HostPort(host.strip("[]"), int(port))
 
 
+def docker_host(text: str) -> str:
+    """Read the URL of a Docker engine: its socket, or where it answers in clear."""
+    if not _DOCKER_HOST.fullmatch(text):
+        raise typer.BadParameter(f"{text!r} is not unix:///PATH, tcp://HOST:PORT or http://HOST:PORT")
+    return text
+
+
 def management_options(
-    roles_file: Path | None, parameters_file: Path | None, networks: Sequence[str], *, allow_dns: bool
+    roles_file: Path | None,
+    parameters_file: Path | None,
+    networks: Sequence[str],
+    *,
+    allow_dns: bool,
+    allow_docker: bool,
 ) -> tuple[str, ...]:
     """Give the options of the management API as `igw xds` takes them. Raises BadParameter."""
     return (
@@ -115,6 +148,7 @@ def management_options(
         *(("--parameters-file", str(parameters_file.absolute())) if parameters_file else ()),
         *(part for text in networks for part in ("--backend-network", str(network(text)))),
         *(("--allow-dns-backends",) if allow_dns else ()),
+        *(("--allow-docker-backends",) if allow_docker else ()),
     )
 
 

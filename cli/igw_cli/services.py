@@ -6,11 +6,13 @@ Components are imported by the command that runs them: a child process pays for 
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from igw_model.policy import Provider
 from igw_ops import logs, process
 
 from igw_cli.options import (
@@ -29,6 +31,13 @@ Host = Annotated[str, typer.Option(envvar="IGW_HOST", help="Address to listen on
 LOOPBACK = "127.0.0.1"
 WhoamiUrl = Annotated[
     str, typer.Option(envvar="IGW_COREWEAVE_WHOAMI_URL", help="Who a CoreWeave token belongs to.")
+]
+TokensFile = Annotated[
+    Path,
+    typer.Option(
+        envvar="IGW_DEMO_TOKENS_FILE",
+        help="JSON file with the tokens that are known; made where it is missing.",
+    ),
 ]
 WHOAMI_URL = "https://api.coreweave.com/v1beta1/auth/whoami"
 
@@ -87,9 +96,12 @@ def extproc(
 
 @demo.command()
 def model(
-    name: Annotated[str, typer.Option(help="What the replica calls itself in its answers.")] = "demo",
+    name: Annotated[
+        str | None,
+        typer.Option(help="What the replica calls itself in its answers. Default: the host's name."),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535)] = 18101,
-    host: str = LOOPBACK,
+    host: Host = LOOPBACK,
     deployments: Annotated[
         str, typer.Option(help='JSON: model to deployment, {"demo/small": "stable"}.')
     ] = "{}",
@@ -99,15 +111,15 @@ def model(
     from igw_demo.model_server import ModelSettings, serve_model  # noqa: PLC0415 - a child pays for its own part only
 
     with explained():
-        settings = ModelSettings(name, json.loads(deployments), host, port)
-    run_service(name, log_level, lambda stop: serve_model(settings, stop))
+        settings = ModelSettings(name or socket.gethostname(), json.loads(deployments), host, port)
+    run_service(settings.name, log_level, lambda stop: serve_model(settings, stop))
 
 
 @demo.command()
 def authority(
-    tokens_file: Annotated[Path, typer.Option(help="JSON file with the tokens that are known.")],
+    tokens_file: TokensFile,
     port: Annotated[int, typer.Option(min=0, max=65535)] = 18100,
-    host: str = LOOPBACK,
+    host: Host = LOOPBACK,
     log_level: LogLevel = "info",
 ) -> None:
     """Run a local identity authority that answers as CoreWeave's and W&B's do."""
@@ -116,6 +128,20 @@ def authority(
     run_service(
         "authority", log_level, lambda stop: serve_authority(AuthoritySettings(tokens_file, host, port), stop)
     )
+
+
+@demo.command()
+def token(
+    provider: Annotated[Provider, typer.Argument(help="Whose token.")],
+    tokens_file: TokensFile,
+) -> None:
+    """Print one of the tokens that the local identity authority knows."""
+    from igw_demo.tokens import DemoTokens  # noqa: PLC0415 - see above
+
+    with explained():
+        tokens = DemoTokens.load(tokens_file)
+    known = {Provider.COREWEAVE: tokens.coreweave, Provider.WANDB: tokens.wandb}
+    typer.echo(known[provider].token)
 
 
 def run_service(service: str, log_level: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -140,5 +166,5 @@ def explained() -> Iterator[None]:
     """End the program with the message of a setting that cannot be used."""
     try:
         yield
-    except (ValueError, CannotStartError) as error:
+    except (OSError, ValueError, CannotStartError) as error:
         fail(str(error), INVALID)

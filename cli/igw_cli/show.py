@@ -258,7 +258,7 @@ def model_of(thing: Object) -> str:
 
 
 def replicas_table(replicas: Iterable[Mapping[str, Any]], now: datetime) -> Table:
-    """Give a deployment's replicas that registered themselves."""
+    """Give a deployment's replicas; one that was found in a container has no expiry."""
     table = columns("REPLICA", "ADDRESS", "EXPIRES IN")
     for replica in replicas:
         expires = moment(replica.get("expiresAt"))

@@ -5,11 +5,11 @@ No child outlives the supervisor, even one that is killed: each asks the kernel 
 
 import asyncio
 import contextlib
-import ctypes
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from igw_cli.ending import cause_of, end_with_parent
 from igw_cli.layout import Child
 
 STOP_SECONDS = 3.0
@@ -17,7 +17,6 @@ FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 STEADY_SECONDS = 30.0
 LONGEST_LINE_BYTES = 1024 * 1024
-_PR_SET_PDEATHSIG = 1
 
 Show = Callable[[str, str], None]
 """Takes a process's name and one line of its output, or of what there is to say about it."""
@@ -84,7 +83,7 @@ class Supervisor:
         await self._follow(child.name, process)
         status = await process.wait()
         del self._running[child.name]
-        return _cause(status)
+        return cause_of(status)
 
     async def _follow(self, name: str, process: asyncio.subprocess.Process) -> None:
         if process.stdout is None:
@@ -108,21 +107,5 @@ async def _started(child: Child) -> asyncio.subprocess.Process:
         env=child.environment,
         limit=LONGEST_LINE_BYTES,
         start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor alone
-        preexec_fn=_end_with_parent,
+        preexec_fn=end_with_parent,
     )
-
-
-def _cause(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-status).name
-    return f"signal {-status}"
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel (Linux) for SIGTERM when the parent is gone; survives exec. See prctl(2)."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -10,11 +10,10 @@ from typing import Annotated
 
 import typer
 from igw_demo.bundle import REPLICAS, demo_replicas, render_demo
-from igw_demo.tokens import DemoTokens, demo_tokens
+from igw_demo.tokens import kept_tokens
 from igw_model.definitions import Definitions
 from igw_model.policy import Provider
 from igw_ops import process
-from igw_ops.private import write_private
 from igw_xds.bootstrap import Node, bootstrap
 from igw_xds.settings import AuthTransport, HostPort
 
@@ -26,7 +25,9 @@ from igw_cli.options import (
     DOMAIN,
     MAX_BODY,
     AllowDnsBackends,
+    AllowDockerBackends,
     BackendNetworks,
+    DockerHost,
     Domain,
     Files,
     LogLevel,
@@ -87,6 +88,8 @@ def up(
     parameters_file: ParametersFile = None,
     backend_network: BackendNetworks = None,
     allow_dns_backends: AllowDnsBackends = False,
+    allow_docker_backends: AllowDockerBackends = False,
+    docker_host: DockerHost = None,
     max_body_bytes: MaxBody = MAX_BODY,
     auth_transport: Transport = AuthTransport.HTTP,
     concurrency: Annotated[
@@ -132,8 +135,13 @@ def up(
         organization=organization_id,
         admin_organization="",
         management=management_options(
-            roles_file, parameters_file, backend_network or LOOPBACK_NETWORKS, allow_dns=allow_dns_backends
+            roles_file,
+            parameters_file,
+            backend_network or LOOPBACK_NETWORKS,
+            allow_dns=allow_dns_backends,
+            allow_docker=allow_docker_backends,
         ),
+        docker_host=docker_host,
         auth_transport=auth_transport,
         zone=zone,
         domain=domain,
@@ -149,7 +157,6 @@ def up(
         check(roles_file, parameters_file, zone)
     layout = replace(layout, admin_organization=_administered(organization_id, definitions))
     _write_bootstrap(layout)
-    _make_admin_token(layout.admin_token)
     started = Run(layout, tokens, ready_file.absolute() if ready_file else None, demo=demo)
     envoy = parts.envoy(layout, command, concurrency)
     process.run(lambda stop: started.run(stop, envoy))
@@ -189,11 +196,8 @@ def _prepare_demo(layout: Layout) -> tuple[Layout, dict[Provider, str]]:
     """Write the demo's definitions and tokens; tokens are kept from an earlier run."""
     replicas = demo_replicas(layout.ports.models)
     layout.demo.write_text(render_demo(replicas), encoding="utf-8")
-    try:
-        tokens = DemoTokens.load(layout.tokens)
-    except (OSError, ValueError):
-        tokens = demo_tokens(secrets.token_urlsafe)
-        tokens.save(layout.tokens)
+    with explained():
+        tokens = kept_tokens(layout.tokens, secrets.token_urlsafe)
     known = {Provider.COREWEAVE: tokens.coreweave.token, Provider.WANDB: tokens.wandb.token}
     return replace(layout, files=(layout.demo, *layout.files)), known
 
@@ -202,15 +206,6 @@ def _administered(organization: str | None, definitions: Definitions) -> str:
     """Give the organisation that the local admin manages: the one named, else the only one that files name."""
     named = {gateway.organization_id for gateway in definitions.gateways}
     return organization or (named.pop() if len(named) == 1 else LOCAL_ORGANIZATION)
-
-
-def _make_admin_token(path: Path) -> None:
-    """Keep the token of an earlier run, else make one; only its owner may read it."""
-    with contextlib.suppress(FileNotFoundError):
-        if path.read_text(encoding="utf-8").strip():
-            path.chmod(0o600)
-            return
-    write_private(path, f"igw-admin-{secrets.token_urlsafe(32)}\n")
 
 
 def _write_bootstrap(layout: Layout) -> None:

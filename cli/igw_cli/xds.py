@@ -11,7 +11,9 @@ from igw_cli.options import (
     INVALID,
     MAX_BODY,
     AllowDnsBackends,
+    AllowDockerBackends,
     BackendNetworks,
+    DockerHost,
     Domain,
     Files,
     LogLevel,
@@ -73,6 +75,8 @@ def xds(
     ] = None,
     backend_network: BackendNetworks = None,
     allow_dns_backends: AllowDnsBackends = False,
+    allow_docker_backends: AllowDockerBackends = False,
+    docker_host: DockerHost = None,
     coreweave_whoami_url: WhoamiUrl = WHOAMI_URL,
     endpoint_scheme: Annotated[
         str, typer.Option(envvar="IGW_ENDPOINT_SCHEME", help="http or https, as clients reach gateways.")
@@ -128,12 +132,16 @@ def xds(
                 settings=ApiSettings(
                     offered(parameters_file, zone),
                     Endpoints(endpoint_scheme, domain, endpoint_port or SCHEMES[endpoint_scheme]),
-                    Backends(tuple(network(text) for text in backend_network or ()), allow_dns_backends),
+                    Backends(
+                        tuple(network(text) for text in backend_network or ()),
+                        dns=allow_dns_backends,
+                        docker=allow_docker_backends,
+                    ),
                 ),
                 roles_file=roles_file,
                 admin_token_file=admin_token_file,
                 admin_organization=admin_organization_id or organization_id,
                 identity=Settings(coreweave_whoami_url=coreweave_whoami_url),
             )
-    sources = Sources(state_dir, files, organization_id)
+    sources = Sources(state_dir, files, organization_id, docker_host)
     run_service("xds", log_level, lambda stop: run(control_plane, sources, management, stop))

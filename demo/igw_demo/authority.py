@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import re
+import secrets
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from igw_demo.serving import serve
-from igw_demo.tokens import CoreWeaveToken, DemoToken, DemoTokens, WandbToken, token_of
+from igw_demo.tokens import CoreWeaveToken, DemoToken, WandbToken, kept_tokens, token_of
 
 MAX_DELAY_MS = 60_000
 
@@ -50,8 +51,8 @@ class _TokenChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def serve_authority(settings: AuthoritySettings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set; raises OSError or ValueError when the port or the file is of no use."""
-    tokens = DemoTokens.load(settings.tokens_file)
+    """Serve until `stop` is set; a file that is missing is made. Raises OSError and ValueError for one of no use."""
+    tokens = kept_tokens(settings.tokens_file, secrets.token_urlsafe)
     await serve(authority_app(tokens.all()), settings.host, settings.port, stop)
 
 

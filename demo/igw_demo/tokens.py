@@ -105,6 +105,13 @@ def demo_tokens(token_urlsafe: Callable[[int], str], organization: str = ORGANIZ
     )
 
 
+def kept_tokens(path: Path, token_urlsafe: Callable[[int], str]) -> DemoTokens:
+    """Give the tokens of a file, which is made where it is missing. Raises OSError and ValueError."""
+    if not path.exists():
+        demo_tokens(token_urlsafe).save(path)
+    return DemoTokens.load(path)
+
+
 def token_of(document: Any) -> DemoToken:
     """Read one token, ``{"coreweave": {...}}`` or ``{"wandb": {...}}``; raises ValueError."""
     match document:

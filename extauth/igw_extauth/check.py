@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from time import perf_counter
 from typing import Protocol, assert_never
 
 from igw_model.policy import Policy, Provider
@@ -11,7 +12,7 @@ from igw_extauth.answer import Answer, answer
 from igw_extauth.attempt import Attempt
 from igw_extauth.decision import Allow, Decision, Deny, decide
 from igw_extauth.identity import Identity, Unknown
-from igw_extauth.metrics import CHECKS
+from igw_extauth.metrics import CHECK_SECONDS, CHECKS
 from igw_extauth.secret import BearerToken
 
 REMEMBERED_ANSWERS = 10_000
@@ -63,10 +64,11 @@ class Check:
 
     async def __call__(self, attempt: Attempt) -> Answer:
         """Answer an attempt, and count it."""
+        begun = perf_counter()
         if attempt.policy is None or attempt.token is None:
-            return self._settled(_refused(attempt))
+            return self._settled(_refused(attempt), begun)
         identity = await self._identifiers[attempt.policy.provider].identify(attempt.token)
-        return self._answered(attempt.policy, identity)
+        return self._answered(attempt.policy, identity, begun)
 
     def claim(self, attempt: Attempt) -> Claim:
         """Give what an attempt comes to; the same attempt always comes to the same."""
@@ -79,24 +81,27 @@ class Check:
 
     def remembered(self, claim: Claim) -> Answer | None:
         """Answer a claim, and count it, if that needs no look-up; else give None, uncounted."""
+        begun = perf_counter()
         match claim:
             case Keyed(policy, key):
                 identity = self._identifiers[policy.provider].remembered(key)
-                return None if identity is None else self._answered(policy, identity)
+                return None if identity is None else self._answered(policy, identity, begun)
             case Settled():
-                return self._settled(claim)
+                return self._settled(claim, begun)
             case _:
                 assert_never(claim)
 
-    def _settled(self, claim: Settled) -> Answer:
-        return self._counted(claim.provider, claim.decision)
+    def _settled(self, claim: Settled, begun: float) -> Answer:
+        return self._counted(claim.provider, claim.decision, begun)
 
-    def _answered(self, policy: Policy, identity: Identity) -> Answer:
-        return self._counted(policy.provider, decide(policy, identity))
+    def _answered(self, policy: Policy, identity: Identity, begun: float) -> Answer:
+        return self._counted(policy.provider, decide(policy, identity), begun)
 
-    def _counted(self, provider: Provider | None, decision: Decision) -> Answer:
+    def _counted(self, provider: Provider | None, decision: Decision, begun: float) -> Answer:
         CHECKS.count(provider or "none", _outcome(decision))
-        return self._answer(decision)
+        answered = self._answer(decision)
+        CHECK_SECONDS.observe(perf_counter() - begun)
+        return answered
 
 
 def _refused(attempt: Attempt) -> Settled:

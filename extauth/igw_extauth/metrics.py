@@ -4,6 +4,7 @@ The one place with module state: a name may be registered once a process, so ser
 """
 
 from igw_ops.tally import Tally
+from igw_ops.timings import Timings
 from prometheus_client import REGISTRY, Histogram
 
 CHECKS = Tally(
@@ -12,8 +13,13 @@ CHECKS = Tally(
     ["provider", "outcome"],
 )
 CACHE = Tally("igw_extauth_identity_cache", "Look-ups in the identity cache, by result.", ["result"])
-for _tally in (CHECKS, CACHE):
-    REGISTRY.register(_tally)
+CHECK_SECONDS = Timings(
+    "igw_extauth_check_seconds",
+    "From a check that was read to its answer, look-ups included.",
+    (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+for _collector in (CHECKS, CACHE, CHECK_SECONDS):
+    REGISTRY.register(_collector)
 AUTHORITY_SECONDS = Histogram(
     "igw_extauth_authority_seconds",
     "Time an authority took to say whose a token is, by provider.",

@@ -1,6 +1,7 @@
 """The gRPC shell: Envoy's connections, one exchange for each stream, and a count of how each ended."""
 
 import asyncio
+from time import perf_counter
 from typing import Any
 
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
@@ -67,6 +68,7 @@ class _Peer(asyncio.Protocol):
         self._tally = tally
         self._peers = peers
         self._exchanges: dict[int, Exchange] = {}
+        self._begun: dict[int, float] = {}
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -77,9 +79,8 @@ class _Peer(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         self._peers.discard(self)
         self._peer.lost()
-        for _exchange in self._exchanges:
-            self._tally.count(ABANDONED)
-        self._exchanges.clear()
+        for stream in list(self._exchanges):
+            self._end(stream, ABANDONED)
         self.closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:
@@ -113,19 +114,25 @@ class _Peer(asyncio.Protocol):
         exchange = self._exchanges.get(stream)
         if exchange is None:
             return
+        self._begun.setdefault(stream, perf_counter())
         answer = _answer(exchange, message)
         if isinstance(answer, Fail):
             self._connection.fail(stream, GrpcStatus.INVALID_ARGUMENT, answer.reason)
         else:
             self._connection.answer(stream, encode(answer), last=exchange.over)
         if exchange.over:
-            del self._exchanges[stream]
-            self._tally.count(_outcome(answer))
+            self._end(stream, _outcome(answer))
 
     def _leave(self, stream: int) -> None:
-        if self._exchanges.pop(stream, None) is not None:
+        if stream in self._exchanges:
             self._connection.fail(stream, GrpcStatus.CANCELLED, "the exchange was not finished")
-            self._tally.count(ABANDONED)
+            self._end(stream, ABANDONED)
+
+    def _end(self, stream: int, outcome: str) -> None:
+        """Count an exchange; a call without a message, as Envoy's health check is, was none."""
+        del self._exchanges[stream]
+        if (begun := self._begun.pop(stream, None)) is not None:
+            self._tally.ended(outcome, perf_counter() - begun)
 
 
 def _answer(exchange: Exchange, message: bytes) -> Answer:

@@ -72,11 +72,13 @@ class DockerBackend(Spec):
 
     kind: Literal["dockerBackend"]
     port: Port
-    network: Annotated[NonEmpty, Field(max_length=255)] | None = None
+    network: NonEmpty | None = None
     health_check: HealthCheck = HealthCheck()
 
 
 Backend = StaticBackend | DnsBackend | DockerBackend
+BACKENDS = ("staticBackend", "dnsBackend", "dockerBackend")
+"""Their names, of which a deployment has one or none."""
 
 
 def _names(options: Mapping[str, str]) -> Mapping[str, str]:
@@ -164,7 +166,7 @@ class Deployment(Spec):
     autoscaling: Autoscaling | None = None
 
 
-_CHOICES: tuple[Choice, ...] = (("backend", ("staticBackend", "dnsBackend", "dockerBackend"), False),)
+_CHOICES: tuple[Choice, ...] = (("backend", BACKENDS, False),)
 _NEEDED_WITHOUT_BACKEND = ("runtime", "resources", "autoscaling", "model.bucket", "model.path")
 
 
@@ -180,13 +182,13 @@ def parse_deployment(document: Any) -> Deployment | list[FieldError]:
 
 
 def _missing_without_backend(document: Mapping[str, Any]) -> list[FieldError]:
-    if any(document.get(key) is not None for key in _CHOICES[0][1]):
+    if any(document.get(key) is not None for key in BACKENDS):
         return []
     model = document.get("model")
     inner = {f"model.{key}": value for key, value in model.items()} if isinstance(model, Mapping) else {}
     flat = {**document, **inner}
     return [
-        FieldError(path, "is required without staticBackend, dnsBackend or dockerBackend")
+        FieldError(path, f"is required without {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}")
         for path in _NEEDED_WITHOUT_BACKEND
         if not flat.get(path)
     ]

@@ -1,6 +1,7 @@
 """A golden case: definitions in, the plan and Envoy's whole static configuration out, as YAML with sorted keys.
 
-A folder holds `definitions.yaml`, and `options.yaml` where it needs zone, domain, organization or auth_transport.
+A folder holds `definitions.yaml`, and `options.yaml` where it needs zone, domain, organization, auth_transport, or
+containers: the addresses of those that were found, by the name of their deployment.
 """
 
 from collections.abc import Mapping
@@ -18,9 +19,17 @@ from igw_xds.settings import AuthTransport, DataPlane, HostPort
 from igw_xds.snapshot import Snapshot
 from pydantic import BaseModel
 
+from tests.builders import containers
+
 HERE = Path(__file__).parent
 CASES = tuple(sorted(path.parent for path in HERE.glob("*/definitions.yaml")))
-OPTIONS = {"domain": "gw.example.com", "organization": None, "zone": None, "auth_transport": "http"}
+OPTIONS: dict[str, Any] = {
+    "domain": "gw.example.com",
+    "organization": None,
+    "zone": None,
+    "auth_transport": "http",
+    "containers": {},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,13 @@ def case(folder: Path) -> Case:
     options = _options(folder / "options.yaml")
     definitions = _definitions(folder / "definitions.yaml", options["organization"])
     planned = plan(
-        definitions.gateways, definitions.deployments, domain=options["domain"], zone=options["zone"]
+        definitions.gateways,
+        definitions.deployments,
+        domain=options["domain"],
+        zone=options["zone"],
+        replicas={
+            d.id: containers(d, *options["containers"].get(d.name, ())) for d in definitions.deployments
+        },
     )
     data_plane = DataPlane(auth_transport=AuthTransport(options["auth_transport"]))
     return Case(planned, snapshot_of(planned, data_plane))

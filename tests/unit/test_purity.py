@@ -14,6 +14,7 @@ FORBIDDEN = {
     "aiocache",
     "asyncio",
     "asyncpg",
+    "docker",
     "grpc",
     "httpx",
     "prometheus_client",
@@ -28,6 +29,9 @@ FORBIDDEN = {
 }
 PURE = [
     "igw_model",
+    "igw_containers.container",
+    "igw_containers.presence",
+    "igw_containers.replicas",
     "igw_xds.plan",
     "igw_xds.names",
     "igw_xds.snapshot",

@@ -15,7 +15,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.resource_monitors.downstream_connections.v3 import downstream_connections_pb2
 from google.protobuf.json_format import MessageToJson
 
-from igw_xds import names
+from igw_xds import names, stats_listener
 from igw_xds.resources.clusters import http2, service_cluster
 from igw_xds.resources.messages import ads, packed, socket_address
 from igw_xds.settings import HostPort
@@ -28,12 +28,16 @@ RUNTIME = {"re2.max_program_size.error_level": 8192, "re2.max_program_size.warn_
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An Envoy of ours: its id, its zone, its admin address and its control plane."""
+    """An Envoy of ours: its id, its zone, its admin address and its control plane.
+
+    `stats` is where it shows its metrics and whether it is ready to others than this machine, if anywhere.
+    """
 
     id: str
     zone: str
     admin: HostPort
     xds: HostPort
+    stats: HostPort | None = None
 
 
 def bootstrap(node: Node) -> dict[str, Any]:
@@ -41,12 +45,14 @@ def bootstrap(node: Node) -> dict[str, Any]:
     message = bootstrap_pb2.Bootstrap(
         node=base_pb2.Node(id=node.id, cluster="igw", locality=base_pb2.Locality(zone=node.zone)),
         dynamic_resources=bootstrap_pb2.Bootstrap.DynamicResources(
-            ads_config=_delta(), cds_config=ads(), lds_config=ads()
+            ads_config=_delta(), cds_config=_awaited(), lds_config=_awaited()
         ),
         static_resources=bootstrap_pb2.Bootstrap.StaticResources(clusters=[_xds_cluster(node.xds)]),
         admin=bootstrap_pb2.Admin(address=socket_address(node.admin)),
     )
     _complete(message)
+    if node.stats is not None:
+        _show(message, node.stats, node.admin)
     return _document(message)
 
 
@@ -81,6 +87,24 @@ def _delta() -> config_source_pb2.ApiConfigSource:
         set_node_on_first_message_only=True,
         grpc_services=[service],
     )
+
+
+def _awaited() -> config_source_pb2.ConfigSource:
+    """Get a resource over the aggregated stream, and wait for it: not ready until there is something to serve.
+
+    Envoy's own default is to call itself ready after 15 s, with nothing.
+    """
+    source = config_source_pb2.ConfigSource()
+    source.CopyFrom(ads())
+    source.initial_fetch_timeout.SetInParent()
+    return source
+
+
+def _show(message: bootstrap_pb2.Bootstrap, at: HostPort, admin: HostPort) -> None:
+    """Add the listener for metrics and probes."""
+    message.static_resources.clusters.append(stats_listener.admin_cluster(admin))
+    message.static_resources.listeners.append(stats_listener.stats_listener(at))
+    message.layered_runtime.layers[0].static_layer.update(stats_listener.RUNTIME)
 
 
 def _xds_cluster(at: HostPort) -> cluster_pb2.Cluster:

@@ -98,12 +98,22 @@ class Fleet:
         """Count the connected proxies."""
         return len(self._proxies)
 
+    @property
+    def synced(self) -> int:
+        """Count those that have all they are to have."""
+        return sum(proxy.synced for proxy in self._proxies.values())
+
+    @property
+    def refusing(self) -> int:
+        """Count those that refuse something now."""
+        return sum(bool(proxy.rejections) for proxy in self._proxies.values())
+
     def status(self, snapshot_version: str | None) -> dict[str, Any]:
         """Describe the fleet: proxies in trouble first, and `omitted` of those beyond the limit."""
         return {
             "snapshot": snapshot_version,
             "connected": len(self._proxies),
-            "synced": sum(proxy.synced for proxy in self._proxies.values()),
+            "synced": self.synced,
             "omitted": max(0, len(self._proxies) - self._shown),
             "proxies": [_described(proxy) for proxy, _ in zip(self, range(self._shown), strict=False)],
         }

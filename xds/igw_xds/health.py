@@ -1,4 +1,4 @@
-"""Backends of deployments in, how many of their replicas are ready out: asked as Envoy asks, but for status alone.
+"""Where replicas are in, how many of them are ready out: asked as Envoy asks, but for status alone.
 
 Envoys see for themselves whom they send to. A GET must answer 200; one good answer makes a replica ready, two bad
 ones in a row take that away (as `resources/clusters.py` tells Envoy). With many replicas rounds take longer: so
@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
 
-from igw_model.deployment import Backend, DnsBackend, StaticBackend
+from igw_model.deployment import DnsBackend, StaticBackend
 
 from igw_xds.observation import Replicas
+from igw_xds.plan import Containers, Location, Registered
 from igw_xds.resources.clusters import HEALTH_CHECK_HOST
 from igw_xds.settings import HostPort
 
@@ -34,13 +35,16 @@ LONGEST_ROUND_SECONDS = 60.0
 BAD_IN_A_ROW = 2
 MAX_LINE_BYTES = 1024
 
+Asked = StaticBackend | DnsBackend | Containers
+"""Whose replicas are asked: all but those that say themselves that they are there."""
+
 
 @dataclass(slots=True, eq=False)
 class _Patient:
     """A deployment's backend, and what its replicas answered: how often badly in a row, by address."""
 
     id: str
-    backend: Backend
+    backend: Asked
     asked: bool = False
     bad: dict[HostPort, int] = field(default_factory=dict)
     pause: float = ROUND_SECONDS
@@ -58,7 +62,17 @@ class _Patient:
     def replicas(self) -> Replicas:
         """Count them; a name that leads nowhere stands for one replica that is not ready."""
         ready = sum(bad < BAD_IN_A_ROW for bad in self.bad.values())
-        return Replicas(ready, max(len(self.bad), _least(self.backend)), asked=self.asked)
+        total = max(len(self.bad), _least(self.backend))
+        return Replicas(ready, total, asked=self.asked or total == 0)
+
+    def moved(self, backend: Asked) -> "_Patient":
+        """Give who is to be asked at another backend; a container that stays is as ready as it was."""
+        patient = _Patient(self.id, backend)
+        match self.backend, backend:
+            case Containers(health_check=before), Containers(replicas, check) if before == check:
+                patient.bad = {at: self.bad[at] for at in replicas if at in self.bad}
+                patient.asked = bool(patient.bad)
+        return patient
 
 
 class Health:
@@ -74,15 +88,17 @@ class Health:
         # Not the loop's own threads: names that resolve slowly would hold up whoever else needs one.
         self._resolvers = ThreadPoolExecutor(RESOLVERS, "resolve")
 
-    def follow(self, deployment_id: str, backend: Backend | None) -> None:
-        """Ask the replicas of a backend from now on, who is new first; None: no longer."""
-        if backend is None:
+    def follow(self, deployment_id: str, backend: Location | None) -> None:
+        """Ask the replicas of a backend from now on, who is new first; None, or nobody to ask: no longer."""
+        if backend is None or isinstance(backend, Registered):
             self._patients.pop(deployment_id, None)
             return
         known = self._patients.get(deployment_id)
-        if known is None or known.backend != backend:
-            self._patients[deployment_id] = patient = _Patient(deployment_id, backend)
-            self._ask_at(-next(self._numbers), patient)
+        if known is not None and known.backend == backend:
+            return
+        patient = known.moved(backend) if known else _Patient(deployment_id, backend)
+        self._patients[deployment_id] = patient
+        self._ask_at(-next(self._numbers), patient)
 
     def of(self, deployment_id: str) -> Replicas | None:
         """Count a deployment's replicas; None when it is not followed."""
@@ -129,12 +145,14 @@ class Health:
         patient.pause = ROUND_SECONDS if addresses else min(2 * patient.pause, LONGEST_ROUND_SECONDS)
         self._ask_at(asyncio.get_running_loop().time() + patient.pause, patient)
 
-    async def _addresses(self, backend: Backend) -> tuple[Sequence[HostPort], str]:
+    async def _addresses(self, backend: Asked) -> tuple[Sequence[HostPort], str]:
         """Give where a backend's replicas are, and the host name to ask them under."""
         match backend:
             case StaticBackend(endpoints=endpoints):
                 found = dict.fromkeys(HostPort(at.address, at.port) for at in endpoints)
                 return list(found), HEALTH_CHECK_HOST
+            case Containers(replicas):
+                return replicas, HEALTH_CHECK_HOST
             case DnsBackend(hostname=hostname, port=port):
                 return [HostPort(at, port) for at in await self._resolved(hostname, port)], hostname
             case other:
@@ -177,6 +195,14 @@ async def _answers(at: HostPort, path: str, host: str) -> bool:
     return line.startswith(b"HTTP/1.") and line[8:12] == b" 200"
 
 
-def _least(backend: Backend) -> int:
-    """Give how many replicas a backend has, as far as its definition says."""
-    return len(backend.endpoints) if isinstance(backend, StaticBackend) else 1
+def _least(backend: Asked) -> int:
+    """Give how many replicas a backend has, as far as is known without asking."""
+    match backend:
+        case StaticBackend(endpoints=endpoints):
+            return len(endpoints)
+        case Containers(replicas):
+            return len(replicas)
+        case DnsBackend():
+            return 1
+        case other:
+            assert_never(other)

@@ -62,6 +62,8 @@ class Replicas:
     ready: int
     total: int
     asked: bool = True
+    none: str = ""
+    """Where there is none to ask: why, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,4 +245,5 @@ def _ready_condition(past: Past, zone: str, replicas: Replicas) -> Condition:
     count = f"Ready replicas: {replicas.ready}/{replicas.total}"
     if replicas.total and replicas.ready == replicas.total:
         return past.condition("Ready", Truth.TRUE, "Ready", f"{count}. All resources are ready", zone)
-    return past.condition("Ready", Truth.FALSE, "NotReady", count, zone)
+    message = f"{count}. {replicas.none}" if replicas.none else count
+    return past.condition("Ready", Truth.FALSE, "NotReady", message, zone)

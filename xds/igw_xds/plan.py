@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import Any, assert_never
 
 from igw_model.definitions import gateway_host
-from igw_model.deployment import Backend, Deployment
+from igw_model.deployment import Deployment, DnsBackend, DockerBackend, HealthCheck, StaticBackend
 from igw_model.gateway import CoreWeaveAuth, Gateway, Routing, WeightsAndBiasesAuth
 from igw_model.policy import Policy, Provider
-from igw_model.record import Replica
+from igw_model.record import NEVER, Replica
 from igw_model.text import normal_host
 
 from igw_xds.settings import HostPort
@@ -57,12 +57,24 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True)
+class Containers:
+    """Replicas found in containers, sorted, and how they are asked for their health; none yet is a state, too."""
+
+    replicas: tuple[HostPort, ...]
+    health_check: HealthCheck
+
+
+Location = StaticBackend | DnsBackend | Registered | Containers
+"""Where a deployment's replicas are."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedDeployment:
-    """Where a deployment's replicas are."""
+    """A deployment as it is served."""
 
     id: str
     name: str
-    backend: Backend | Registered
+    backend: Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +109,8 @@ def plan(  # noqa: PLR0913 - what is defined, and where it is served
 ) -> Plan:
     """Plan the gateways of a zone (of every zone, without one) and the deployments attached to them.
 
-    `replicas` are those that registered themselves, by deployment. A memo is for one domain.
+    `replicas` are those that registered themselves or were found in containers, by deployment. A memo is for one
+    domain.
     """
     memo = memo or Memo()
     served = sorted((g for g in gateways if serves(g, zone)), key=lambda g: g.id)
@@ -137,11 +150,32 @@ def _deployment(deployment: Deployment, replicas: Sequence[Replica], memo: Memo)
     last = memo.deployments.get(deployment.id)
     if last is not None and (last[0] is deployment or last[0] == deployment) and last[1] == replicas:
         return last[2]
-    addresses = sorted({(replica.address, replica.port) for replica in replicas})
-    registered = Registered(tuple(HostPort(*address) for address in addresses))
-    planned = PlannedDeployment(deployment.id, deployment.name, deployment.backend or registered)
+    planned = PlannedDeployment(deployment.id, deployment.name, location(deployment, replicas))
     memo.deployments[deployment.id] = (deployment, replicas, planned)
     return planned
+
+
+def location(deployment: Deployment, replicas: Iterable[Replica]) -> Location:
+    """Give where a deployment's replicas are; `replicas` are those that are kept of it, of whatever origin."""
+    match deployment.backend:
+        case StaticBackend() | DnsBackend() as backend:
+            return backend
+        case DockerBackend(health_check=check):
+            return Containers(_addresses(r for r in replicas if not registered(r)), check)
+        case None:
+            return Registered(_addresses(r for r in replicas if registered(r)))
+        case other:
+            assert_never(other)
+
+
+def registered(replica: Replica) -> bool:
+    """Tell whether a replica registered itself: a container's may be left of an earlier spec, and the reverse."""
+    return replica.expires_at != NEVER
+
+
+def _addresses(replicas: Iterable[Replica]) -> tuple[HostPort, ...]:
+    found = sorted({(replica.address, replica.port) for replica in replicas})
+    return tuple(HostPort(*address) for address in found)
 
 
 def serves(gateway: Gateway, zone: str | None) -> bool:

@@ -81,6 +81,8 @@ class Publisher:
         self._grace_seconds = grace_seconds
         self._newest: Snapshot | None = None
         self._served: Served | None = None
+        self._served_since = 0.0
+        self._published = 0
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -94,11 +96,22 @@ class Publisher:
         """What is served: the newest snapshot and what lingers; None before the first."""
         return None if self._served is None else self._served.snapshot
 
+    @property
+    def served_since(self) -> float:
+        """Say since when, in the loop's seconds, what is served now is."""
+        return self._served_since
+
+    @property
+    def published(self) -> int:
+        """Count the snapshots published so far that were unlike the one before."""
+        return self._published
+
     def publish(self, newest: Snapshot) -> None:
         """Serve a snapshot; one equal to the last changes nothing."""
         if self._newest is not None and self._newest.version == newest.version:
             return
         self._newest = newest
+        self._published += 1
         self._compose()
 
     async def watch(self) -> AsyncIterator[Snapshot]:
@@ -123,6 +136,7 @@ class Publisher:
         loop = asyncio.get_running_loop()
         if self._newest is None:
             return
+        self._served_since = loop.time()
         self._served = lingering(self._served, self._newest, loop.time(), self._grace_seconds)
         if (deadline := self._served.next_deadline) is not None:
             self._timer = loop.call_at(deadline, self._compose)

@@ -18,6 +18,7 @@ from igw_xds.fleet import Fleet
 from igw_xds.health import Health
 from igw_xds.news import Heard, News
 from igw_xds.observation import Client, Past
+from igw_xds.plan import Location, location
 from igw_xds.snapshot import Snapshot
 from igw_xds.subjects import Subjects
 from igw_xds.world import Key, World
@@ -73,8 +74,7 @@ class Reporter:
         kind, object_id = key
         generation, deleting = self._subjects.generation(key), self._subjects.deleting(key)
         if kind is Kind.DEPLOYMENT:
-            found = self._subjects.world.deployments.get(object_id)
-            self.health.follow(object_id, found.definition.backend if found and not deleting else None)
+            self.health.follow(object_id, None if deleting else self._located(object_id))
         if generation is None:
             self._said.pop(key, None)
         else:
@@ -85,6 +85,11 @@ class Reporter:
             self._deleting.setdefault(key, self._loop.time())
         else:
             self._deleting.pop(key, None)
+
+    def _located(self, deployment_id: str) -> Location | None:
+        world = self._subjects.world
+        found = world.deployments.get(deployment_id)
+        return location(found.definition, world.replicas.get(deployment_id, ())) if found else None
 
     async def run(self) -> None:
         """Look at what may have changed, and write down what did."""

@@ -18,6 +18,7 @@ from envoy.service.discovery.v3 import ads_pb2_grpc
 from igw_ops.listening import GrpcServer, add_grpc_port
 
 from igw_xds.fleet import MAX_NAMES, SHORT_NAMES, Ack, Fleet, Nack, Proxy
+from igw_xds.metrics import Metrics
 from igw_xds.news import News
 from igw_xds.publisher import Publisher
 from igw_xds.snapshot import ROUTES
@@ -37,25 +38,6 @@ OPTIONS = (
 )
 
 
-class Metrics:
-    """Counters of the discovery server; the only label is the short name of the resource type."""
-
-    def __init__(self, registry: prometheus_client.CollectorRegistry) -> None:
-        self.proxies = prometheus_client.Gauge(
-            "igw_xds_connected_proxies", "Open ADS streams.", registry=registry
-        )
-        self.responses = self._counter("responses", "Discovery responses sent.", registry)
-        self.resources = self._counter("resources", "Resources sent, removals included.", registry)
-        self.acks = self._counter("acks", "Responses that a proxy accepted.", registry)
-        self.nacks = self._counter("nacks", "Responses that a proxy refused.", registry)
-
-    @staticmethod
-    def _counter(
-        name: str, text: str, registry: prometheus_client.CollectorRegistry
-    ) -> prometheus_client.Counter:
-        return prometheus_client.Counter(f"igw_xds_{name}", text, ["type"], registry=registry)
-
-
 @dataclass(slots=True)
 class Connection:
     """One stream on the wire: the pure object, the call to write to, and who hears of it."""
@@ -73,6 +55,10 @@ class Connection:
     settled: bool = False
     """Whether it has once had all that it was to have, or refused some of it."""
     held_back: Mapping[str, Refusal] = field(default_factory=dict)
+    begun: float | None = None
+    """When, in the loop's seconds, the newest snapshot was published; None once the client had all of it."""
+    begun_of: dict[str, float] = field(default_factory=dict)
+    """The same of the snapshots that open responses were made from, by nonce."""
 
     async def run(self, requests: AsyncIterator[Any], publisher: Publisher) -> None:
         """Serve until the client ends the stream or the call is cancelled."""
@@ -99,16 +85,20 @@ class Connection:
 
     async def _hear(self, request: Any) -> None:
         first = self.stream.node is None
+        if first and self.begun is not None:
+            self.begun = asyncio.get_running_loop().time()  # what is older did not wait for this client
         responses: list[Any] = self.stream.receive(request)
         if first:
             log.info("xds stream opened", **self._who())
         match self.stream.answer:
             case Accepted(type_url, names):
                 self.metrics.acks.labels(SHORT_NAMES[type_url]).inc()
+                self._measure(type_url, self.begun_of.pop(request.response_nonce, None))
                 self.last_ack = Ack(type_url, time.time())
                 self.news.answered(type_url, names)
             case Rejected(type_url, names, text, final):
                 self.metrics.nacks.labels(SHORT_NAMES[type_url]).inc()
+                self.begun_of.pop(request.response_nonce, None)
                 self.last_nack = Nack(type_url, tuple(sorted(names)), text, time.time())
                 self.news.answered(type_url, names)
                 if final:
@@ -117,6 +107,11 @@ class Connection:
                 pass
         await self._write(responses)
 
+    def _measure(self, type_url: str, begun: float | None) -> None:
+        if begun is not None:
+            seconds = asyncio.get_running_loop().time() - begun
+            self.metrics.propagation.labels(SHORT_NAMES[type_url]).observe(seconds)
+
     def _warn(self, nack: Nack) -> None:
         kind, names, count = SHORT_NAMES[nack.type_url], nack.names[:MAX_NAMES], len(nack.names)
         log.warning("xds update refused", type=kind, names=names, count=count, error=nack.text, **self._who())
@@ -124,6 +119,7 @@ class Connection:
     async def _follow(self, publisher: Publisher, turn: asyncio.Lock) -> None:
         async for snapshot in publisher.watch():
             async with turn:
+                self.begun = publisher.served_since
                 responses: list[Any] = self.stream.publish(publisher.current or snapshot)
                 await self._write(responses)
 
@@ -131,6 +127,8 @@ class Connection:
         self._report()
         for response in responses:
             kind = SHORT_NAMES[response.type_url]
+            if self.begun is not None:
+                self.begun_of[response.nonce] = self.begun
             self.metrics.responses.labels(kind).inc()
             removed = len(response.removed_resources) if self.transport == "delta" else 0
             self.metrics.resources.labels(kind).inc(len(response.resources) + removed)
@@ -152,6 +150,8 @@ class Connection:
             standing=self.stream.standing,
         )
         self.fleet.put(self.number, proxy)
+        if proxy.synced:
+            self.begun = None
         if (held_back := self.stream.held_back) != self.held_back:
             self.news.answered(ROUTES, held_back.keys() | self.held_back.keys())
             self.held_back = held_back

@@ -26,6 +26,8 @@ from igw_store.store import Change, Store, UnavailableError
 
 from igw_xds import plan as planning
 from igw_xds.fleet import Fleet
+from igw_xds.inventory import Inventory, InventoryCollector
+from igw_xds.metrics import ServedCollector
 from igw_xds.news import News
 from igw_xds.publisher import Publisher
 from igw_xds.reporter import Reporter
@@ -64,6 +66,7 @@ class _Making:
 
     settings: ControlPlane
     world: World = field(default_factory=World)
+    inventory: Inventory = field(default_factory=Inventory)
     plans: planning.Memo = field(default_factory=planning.Memo)
     resources: everything.Memo = field(default_factory=everything.Memo)
 
@@ -78,6 +81,7 @@ class _Making:
             replicas=self.world.replicas,
             memo=self.plans,
         )
+        self.inventory = Inventory(planned, self.world.deployments)
         return everything.snapshot_of(planned, self.settings.data_plane, self.resources)
 
 
@@ -117,6 +121,8 @@ async def serve(
     discovery = await serve_discovery(
         publisher, fleet, news, settings.grpc.host, settings.grpc.port, registry
     )
+    registry.register(ServedCollector(publisher, fleet, lambda: len(state.errors)))
+    registry.register(InventoryCollector(lambda: making.inventory))
     parts = [
         _follow_files(file_states, store, state),
         _follow(store, making, publisher, reporter, state),

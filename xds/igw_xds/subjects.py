@@ -1,10 +1,10 @@
 """The objects that are reported on: which resources each consists of, and which object a resource belongs to. Pure."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from igw_model.definitions import gateway_host
-from igw_model.deployment import Deployment
+from igw_model.deployment import Deployment, DockerBackend
 from igw_model.gateway import Gateway
 from igw_model.record import Kind
 from igw_model.status import Observed
@@ -26,7 +26,7 @@ from igw_xds.observation import (
     programmed,
     unreadable_observed,
 )
-from igw_xds.plan import serves
+from igw_xds.plan import registered, serves
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, ROUTES, SCOPE, Resource, Snapshot, assembled
 from igw_xds.world import Defined, Key, Unreadable, World
 
@@ -211,10 +211,15 @@ class Subjects:
     def _replicas(self, deployment: Deployment, counting: Counting) -> Replicas:
         """Count replicas: those that registered themselves are ready as long as they are heard of."""
         if deployment.backend is not None:
-            return counting(deployment.id) or Replicas(0, 1, asked=False)
-        registered = len(self.world.replicas.get(deployment.id, ()))
+            found = counting(deployment.id) or Replicas(0, 1, asked=False)
+            if found.total == 0 and isinstance(deployment.backend, DockerBackend):
+                return replace(
+                    found, none=f"No running container has the label igw.deployment={deployment.name}"
+                )
+            return found
+        count = sum(map(registered, self.world.replicas.get(deployment.id, ())))
         least = deployment.autoscaling.min if deployment.autoscaling else 1
-        return Replicas(registered, max(registered, least))
+        return Replicas(count, max(count, least))
 
     def _index(self, key: Key, world: World, *, present: bool) -> None:
         match key:

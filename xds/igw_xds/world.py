@@ -1,4 +1,4 @@
-"""The store's changes in, the present definitions out: gateways, deployments and registered replicas. Pure.
+"""The store's changes in, the present definitions out: gateways, deployments and their replicas. Pure.
 
 Only what changed is parsed again; all else stays the same object. Keys never get here: a record's spec has none.
 """

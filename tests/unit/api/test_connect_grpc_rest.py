@@ -44,7 +44,7 @@ SETTINGS = Settings(
             "capacity": {"EU-NORTH-04A": {"gd-8xh100ib-i128": 4}},
         }
     ),
-    backends=Backends(networks=(ip_network("10.0.0.0/8"),), dns=True),
+    backends=Backends(networks=(ip_network("10.0.0.0/8"),), dns=True, docker=True),
 )
 
 
@@ -229,6 +229,13 @@ GREEN_SPEC = {
     "dnsBackend": {"hostname": "m.example", "port": 80},
 }
 GREEN = {"deployment": {"spec": own(GREEN_SPEC), "status": status("STATUS_UPDATING", 12, 15, pending(15))}}
+IN_CONTAINERS = {
+    **{key: value for key, value in GREEN_SPEC.items() if key != "dnsBackend"},
+    "dockerBackend": {"port": 8000, "network": "models", "healthCheck": {"path": "/ready"}},
+}
+CONTAINED = {
+    "deployment": {"spec": own(IN_CONTAINERS), "status": status("STATUS_UPDATING", 12, 15, pending(15))}
+}
 SHORT = "Allocated instances: 4/6. The inventory of its zones has no more gd-8xh100ib-i128 to give."
 
 
@@ -341,6 +348,19 @@ TABLE: Sequence[Row | Seen] = (
             "ASSOCIATED_DEPLOYMENTS", f"gateway/{G1}", "gateway has associated deployments, cannot delete"
         ),
     ),
+    Row(15, M.UPDATE_DEPLOYMENT, GREEN_SPEC, GREEN),
+    Row(
+        15,
+        M.UPDATE_DEPLOYMENT,
+        {**IN_CONTAINERS, "dockerBackend": {"network": ""}},
+        invalid(
+            "dockerBackend.port: is required; dockerBackend.network: must not be empty",
+            ("dockerBackend.port", "is required"),
+            ("dockerBackend.network", "must not be empty"),
+        ),
+    ),
+    Row(15, M.UPDATE_DEPLOYMENT, IN_CONTAINERS, CONTAINED),
+    Row(15, M.GET_DEPLOYMENT, {"id": D1}, CONTAINED),
     Row(15, M.UPDATE_DEPLOYMENT, GREEN_SPEC, GREEN),
     Row(15, M.UPDATE_DEPLOYMENT, {"id": G2}, missing("deployment", G2)),
     Row(

@@ -214,7 +214,11 @@ RULES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"staticBackend": None, "dnsBackend": {"hostname": "models.internal", "port": 80}},
-        "dnsBackend: is not allowed here: use staticBackend",
+        "dnsBackend: is not allowed here without --allow-dns-backends: use staticBackend",
+    ),
+    (
+        {"staticBackend": None, "dockerBackend": {"port": 80}},
+        "dockerBackend: is not allowed here without --allow-docker-backends: use staticBackend",
     ),
     ({"status": {}}, "status: unknown field"),
 ]
@@ -234,10 +238,10 @@ async def test_a_broken_rule_names_its_field(api: Installation, fields: dict[str
 
 
 async def test_without_a_backend_the_rest_is_needed(api: Installation) -> None:
-    """Without staticBackend or dnsBackend runtime, resources, autoscaling and the model's place are required."""
+    """Without any backend runtime, resources, autoscaling and the model's place are required."""
     answer = await create(api, staticBackend=None)
     fields = ("runtime", "resources", "autoscaling", "model.bucket", "model.path")
-    reasons = [f"{field}: is required without staticBackend or dnsBackend" for field in fields]
+    reasons = [f"{field}: is required without staticBackend, dnsBackend or dockerBackend" for field in fields]
     assert (answer.status, answer.body["message"]) == (400, "; ".join(reasons))
 
 
@@ -247,6 +251,19 @@ async def test_a_dns_backend_is_for_installations_that_allow_it() -> None:
         await with_gateway(api)
         dns = {"hostname": "models.internal", "port": 80}
         assert (await create(api, staticBackend=None, dnsBackend=dns)).status == 200
+
+
+async def test_a_docker_backend_is_for_installations_that_allow_it() -> None:
+    """Which containers a label leads to cannot be held to networks either; it is kept and told as it was sent."""
+    docker = {"port": 8000, "network": "models", "healthCheck": {"path": "/ready"}}
+    async with installation(with_settings(backends=Backends(docker=True))) as api:
+        await with_gateway(api)
+        made = await create(api, staticBackend=None, dockerBackend=docker)
+        assert (made.status, made.body["deployment"]["spec"]["dockerBackend"]) == (200, docker)
+        refused = await create(api, staticBackend=None, dockerBackend={**docker, "port": 0, "label": "x"})
+        assert refused.body["message"] == (
+            "dockerBackend.port: must be at least 1; dockerBackend.label: unknown field"
+        )
 
 
 @pytest_asyncio.fixture

@@ -1,16 +1,27 @@
 """Replicas that register themselves, over REST; and the events of all writes."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from igw_api import events, replicas
-from igw_model.record import Kind
+from igw_model.record import NEVER, Kind, Replica
 from igw_store import reading
 
-from tests.builders import deployment_id, gateway_id
+from tests.builders import deployment_id, gateway_id, static, without
 from tests.unit.api.documents import deployment_body, gateway_body, managed_body
-from tests.unit.api.installation import ADMIN, BEGIN_TEXT, OTHER, VIEWER, Installation, Reply
+from tests.unit.api.installation import (
+    ADMIN,
+    BEGIN_TEXT,
+    OTHER,
+    SETTINGS,
+    VIEWER,
+    Installation,
+    Reply,
+    installation,
+    with_settings,
+)
 
 REPLICAS = f"/deployments/{deployment_id(1)}/replicas"
 
@@ -109,16 +120,45 @@ async def test_a_replicas_name_is_plain(api: Installation) -> None:
         assert (answer.status, answer.body["message"]) == (400, rule)
 
 
-async def test_a_deployment_with_a_backend_takes_no_replica(api: Installation) -> None:
+@pytest.mark.parametrize(
+    "backend",
+    [
+        {"staticBackend": static(9001)},
+        {"dnsBackend": {"hostname": "models.internal", "port": 80}},
+        {"dockerBackend": {"port": 80}},
+    ],
+)
+async def test_a_deployment_with_a_backend_takes_no_replica(backend: dict[str, Any]) -> None:
     """Where a spec says where replicas are, none may register: `failed_precondition`."""
-    await api.call("PATCH", f"/deployments/{deployment_id(1)}", deployment_body())
-    answer = await beat(api)
-    message = "deployment has a staticBackend: its replicas are not registered"
+    settings = with_settings(backends=replace(SETTINGS.backends, dns=True, docker=True))
+    async with installation(settings) as api:
+        await api.call("POST", "/gateways", gateway_body(id=gateway_id(1)))
+        body = {**without(deployment_body(id=deployment_id(1)), "staticBackend"), **backend}
+        assert (await api.call("POST", "/deployments", body)).status == 200
+        answer = await beat(api)
+    [key] = backend
+    message = f"deployment has a {key}: its replicas are not registered"
     assert (answer.status, answer.body["code"], answer.body["message"]) == (
         412,
         "failed_precondition",
         message,
     )
+
+
+async def test_a_container_is_listed_and_is_not_the_apis(api: Installation) -> None:
+    """What the control plane found has no expiry, whatever the time, and does not leave by a call."""
+    found = Replica(deployment_id(1), "models-llama-1", "172.18.0.4", 8000, NEVER)
+    await api.store.write(lambda write: write.put_replica(found))
+    api.later(days=1000)
+    shown = {"name": "models-llama-1", "address": "172.18.0.4", "port": 8000}
+    assert await api.call("GET", REPLICAS) == Reply(200, {"items": [shown]})
+    answer = await api.call("DELETE", f"{REPLICAS}/models-llama-1")
+    assert (answer.status, answer.body["code"], answer.body["message"]) == (
+        412,
+        "failed_precondition",
+        "replica models-llama-1 is a container: it leaves when that stops",
+    )
+    assert await names(api) == ["models-llama-1"]
 
 
 async def test_a_deployment_that_is_going_takes_no_replica(api: Installation) -> None:

@@ -36,7 +36,7 @@ from tests.unit.api.installation import ADMIN, authentication, made_id, paramete
 
 EVERYWHERE = with_settings(
     parameters=parameters(zones=["US-EAST-04A"]),
-    backends=Backends((ip_network("0.0.0.0/0"), ip_network("::/0")), dns=True),
+    backends=Backends((ip_network("0.0.0.0/0"), ip_network("::/0")), dns=True, docker=True),
 )
 HEADERS = {"authorization": f"Bearer {ADMIN}"}
 IDS = {

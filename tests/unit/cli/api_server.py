@@ -67,7 +67,7 @@ class ApiServer:
                 observed = Observed(record.generation, Status(f"STATUS_{status}"), (condition,))
                 writing.observe(record.kind, record.id, observed, now)
 
-        self._write(write)
+        self.write(write)
 
     def settle(self) -> None:
         """Forget what is being deleted, as a control plane does once no Envoy serves it."""
@@ -78,9 +78,10 @@ class ApiServer:
                     if record.deleting:
                         writing.remove(kind, record.id)
 
-        self._write(write)
+        self.write(write)
 
-    def _write(self, change: Any) -> None:
+    def write(self, change: Any) -> None:
+        """Change the store as the control plane does."""
         asyncio.run_coroutine_threadsafe(self.store.write(change), self.loop).result(10)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from igw_cli.client import Exit
+from igw_model.record import NEVER, Replica
 
 from tests.builders import deployment_id, deployment_spec, gateway_id, gateway_spec, without, write
 from tests.unit.cli.api_server import ApiServer, api_server
@@ -173,7 +174,7 @@ def test_describe(igw: Igw, tmp_path: Path) -> None:
 
 
 def test_describe_shows_replicas(igw: Igw, api: ApiServer, tmp_path: Path) -> None:
-    """Those that registered themselves."""
+    """Those that registered themselves, until when, and those that were found in containers."""
     spec = without(STABLE, "staticBackend") | {
         "id": deployment_id(1),
         "runtime": {"engine": "vllm"},
@@ -187,10 +188,12 @@ def test_describe_shows_replicas(igw: Igw, api: ApiServer, tmp_path: Path) -> No
         f"deployments/{deployment_id(1)}/replicas/r1",
         {"address": "127.0.0.1", "port": 9000, "ttlSeconds": 60},
     )
+    contained = Replica(deployment_id(1), "c1", "172.18.0.4", 9000, NEVER)
+    api.write(lambda store: store.put_replica(contained))
     text = igw("describe", "deployment", "stable").out
-    assert [line.split()[:2] for line in text.splitlines() if "127.0.0.1:9000" in line] == [
-        ["r1", "127.0.0.1:9000"]
-    ]
+    rows = [line.split() for line in text.splitlines() if ":9000" in line]
+    assert [row[:2] for row in rows] == [["c1", "172.18.0.4:9000"], ["r1", "127.0.0.1:9000"]]
+    assert [len(row) for row in rows] == [2, 3]
 
 
 def test_delete(igw: Igw, api: ApiServer, tmp_path: Path) -> None:

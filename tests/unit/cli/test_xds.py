@@ -31,7 +31,7 @@ def test_broken_files(command: str, option: str, tmp_path: Path) -> None:
         (["--backend-network", "10.0.0.1/8"], "'10.0.0.1/8' is not a network"),
         (["--endpoint-scheme", "ftp"], "--endpoint-scheme is http or https"),
         (["--coreweave-whoami-url", "nowhere"], "must be an absolute http:// or https:// URL"),
-        (["--admin-token-file", "/nowhere", "--organization-id", "acme"], "/nowhere cannot be read"),
+        (["--admin-token-file", "/proc/nowhere", "--organization-id", "acme"], "cannot be kept in /proc/nowhere"),
         (["--admin-token-file", "/dev/null"], "the admin token needs an organisation"),
     ],
 )

@@ -12,6 +12,7 @@ import grpc
 import httpx
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
+from igw_extproc import grpc_wire
 from igw_extproc.server import Server
 from igw_extproc.service import serve
 from igw_extproc.settings import Settings
@@ -186,12 +187,22 @@ async def test_a_connection_that_breaks_is_counted() -> None:
     async with bench() as it:
         _, writer = await asyncio.open_connection("127.0.0.1", it.port)
         writer.write(
-            frames.PREFACE + frames.settings({}) + frames.frame(frames.HEADERS, frames.END_HEADERS, 1)
+            frames.PREFACE
+            + frames.settings({})
+            + frames.frame(frames.HEADERS, frames.END_HEADERS, 1)
+            + frames.frame(frames.DATA, 0, 1, grpc_wire.message(HEADERS.SerializeToString()))
         )
         await writer.drain()
         writer.close()
         await until(it.tally, "abandoned")
         assert it.server._peers == set()
+
+
+async def test_a_call_without_a_message_is_no_exchange() -> None:
+    """Envoy's health check is answered, with HTTP's 200, and counted as nothing."""
+    async with bench() as it, httpx.AsyncClient(http1=False, http2=True) as client:
+        answer = await client.get(f"http://127.0.0.1:{it.port}/healthz")
+        assert (answer.status_code, it.tally.outcomes()) == (200, {})
 
 
 async def test_http_1_is_hung_up() -> None:

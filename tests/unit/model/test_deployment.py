@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from igw_model.deployment import Deployment, DnsBackend, StaticBackend, parse_deployment
+from igw_model.deployment import Deployment, DnsBackend, DockerBackend, StaticBackend, parse_deployment
 
 from tests.builders import deployment, deployment_id, deployment_spec, gateway_id, static, without
 
 LABEL = "must be one host-name label: lower-case letters, digits and '-', at most 63 characters"
 CLASSES = "must be one of 'CAPACITY_CLASS_RESERVED' or 'CAPACITY_CLASS_ON_DEMAND'"
-NEEDED = "is required without staticBackend or dnsBackend"
+NEEDED = "is required without staticBackend, dnsBackend or dockerBackend"
 NOT_WHOLE: tuple[Any, ...] = (True, 0.5, "1", [])
 UNPLACED = {
     "model": {"name": "demo/small", "bucket": "weights", "path": "small/v1"},
@@ -48,6 +48,11 @@ def at(**address: Any) -> dict[str, Any]:
 def dns(**fields: Any) -> dict[str, Any]:
     """Give a deployment behind a name."""
     return deployment_spec(dnsBackend={"hostname": "models.example.com", "port": 8000, **fields})
+
+
+def docker(**fields: Any) -> dict[str, Any]:
+    """Give a deployment in containers."""
+    return deployment_spec(dockerBackend={"port": 8000, **fields})
 
 
 def test_a_whole_deployment() -> None:
@@ -166,6 +171,10 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
         deployment_spec(staticBackend=static(1), dnsBackend={}),
         "staticBackend, dnsBackend: choose exactly one",
     ),
+    (
+        deployment_spec(dnsBackend={}, dockerBackend={"port": 1}),
+        "dnsBackend, dockerBackend: choose exactly one",
+    ),
     (deployment_spec(staticBackend={}), "staticBackend.endpoints: is required"),
     (deployment_spec(staticBackend=static()), "staticBackend.endpoints: must not be empty"),
     (
@@ -190,6 +199,17 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
             "dnsBackend.healthCheck.path: must be a URL path that begins with '/'",
         )
         for path in ("health", "", "/a b", "/ü", "/a\n")
+    ),
+    (deployment_spec(dockerBackend={}), "dockerBackend.port: is required"),
+    (docker(port=0), "dockerBackend.port: must be at least 1"),
+    (docker(port=65536), "dockerBackend.port: must be at most 65535"),
+    (docker(network=""), "dockerBackend.network: must not be empty"),
+    (docker(network="n" * 256), "dockerBackend.network: must have at most 255 characters"),
+    (docker(network=["models"]), "dockerBackend.network: must be a string"),
+    (docker(label="x"), "dockerBackend.label: unknown field"),
+    (
+        docker(healthCheck={"path": "health"}),
+        "dockerBackend.healthCheck.path: must be a URL path that begins with '/'",
     ),
 ]
 
@@ -243,6 +263,7 @@ def test_a_deployment_is_an_object(document: Any) -> None:
         (scaled(priority=None, concurrency=None, capacityClasses=None), scaled()),
         (dns(healthCheck=None), dns()),
         (dns(healthCheck={"path": None}), dns()),
+        (docker(network=None, healthCheck=None), docker()),
     ],
 )
 def test_null_means_left_out(given: dict[str, Any], same: dict[str, Any]) -> None:
@@ -260,11 +281,12 @@ def test_limits_are_inclusive() -> None:
         deployment_spec(traffic={"weight": 0}),
         scaled(min=2, max=2, priority=0, concurrency=1),
         at(port=65535),
+        docker(port=65535, network="n" * 255),
     ):
         assert messages(spec) == []
 
 
-def test_a_backend_is_one_of_two_types() -> None:
+def test_a_backend_is_one_of_three_types() -> None:
     """Addresses have one spelling; the health check's path is /health unless it says otherwise."""
     [replica] = _static(
         deployment(staticBackend={"endpoints": [{"address": "2001:DB8::0:1", "port": 1}]})
@@ -273,6 +295,15 @@ def test_a_backend_is_one_of_two_types() -> None:
     named_backend = deployment(dnsBackend={"hostname": "Models.Example.com", "port": 80}).backend
     assert isinstance(named_backend, DnsBackend)
     assert (named_backend.hostname, named_backend.health_check.path) == ("Models.Example.com", "/health")
+    contained = deployment(dockerBackend={"port": 80, "network": "models", "healthCheck": {"path": "/up"}})
+    assert isinstance(contained.backend, DockerBackend)
+    assert contained.backend.model_dump() == {
+        "kind": "dockerBackend",
+        "port": 80,
+        "network": "models",
+        "health_check": {"path": "/up"},
+    }
+    assert deployment(dockerBackend={"port": 80}).backend == DockerBackend(kind="dockerBackend", port=80)
 
 
 def _static(parsed: Deployment) -> StaticBackend:

@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from igw_model.deployment import Deployment
+from igw_model.deployment import Deployment, HealthCheck
 from igw_model.gateway import Gateway, PathBasedRouting
 from igw_model.policy import Policy, Provider
 from igw_model.record import Replica
 from igw_xds.plan import (
+    Containers,
     Memo,
     Plan,
     PlannedDeployment,
@@ -16,12 +17,13 @@ from igw_xds.plan import (
     PlannedModel,
     Registered,
     Share,
+    location,
     plan,
     serves,
 )
 from igw_xds.settings import HostPort
 
-from tests.builders import DOMAIN, deployment, deployment_id, gateway, gateway_id, planned
+from tests.builders import DOMAIN, containers, deployment, deployment_id, gateway, gateway_id, planned
 
 UNPLACED: dict[str, Any] = {
     "model": {"name": "demo/small", "bucket": "b", "path": "p"},
@@ -67,8 +69,8 @@ def test_a_whole_plan() -> None:
             ),
         ),
         deployments=(
-            PlannedDeployment(deployment_id(1), "small", small.backend or Registered()),
-            PlannedDeployment(deployment_id(2), "large", large.backend or Registered()),
+            PlannedDeployment(deployment_id(1), "small", location(small, ())),
+            PlannedDeployment(deployment_id(2), "large", location(large, ())),
         ),
     )
 
@@ -162,6 +164,28 @@ def test_replicas_that_registered_are_a_backend() -> None:
     registered = Registered((HostPort("10.0.0.1", 8000), HostPort("10.0.0.2", 8000)))
     assert [d.backend for d in made.deployments] == [registered, deployment(2).backend]
     assert [d.backend for d in planned(gateway(), unplaced).deployments] == [Registered()]
+
+
+def test_containers_are_a_backend() -> None:
+    """A deployment in containers is where they were found, each address once; none yet is a backend too."""
+    contained = deployment(1, dockerBackend={"port": 8000, "healthCheck": {"path": "/ready"}})
+    replicas = {contained.id: containers(contained, "10.0.0.2", "10.0.0.1", "10.0.0.2")}
+    made = plan([gateway()], [contained], domain=DOMAIN, replicas=replicas)
+    addresses = (HostPort("10.0.0.1", 8000), HostPort("10.0.0.2", 8000))
+    assert [d.backend for d in made.deployments] == [Containers(addresses, HealthCheck(path="/ready"))]
+    assert [d.backend for d in planned(gateway(), contained).deployments] == [
+        Containers((), HealthCheck(path="/ready"))
+    ]
+
+
+def test_what_is_left_of_another_backend_is_not_served() -> None:
+    """After a change of the spec a container is no replica that registered, and the reverse."""
+    contained, unplaced = deployment(1, dockerBackend={"port": 8000}), deployment(1, **UNPLACED)
+    kept = (*containers(contained, "10.0.0.1"), replica(contained.id, "r", "10.0.0.2"))
+    assert location(contained, kept) == Containers((HostPort("10.0.0.1", 8000),), HealthCheck())
+    assert location(unplaced, kept) == Registered((HostPort("10.0.0.2", 8000),))
+    static = deployment(1)
+    assert location(static, kept) == static.backend
 
 
 def test_a_memo_changes_nothing_but_the_work() -> None:

@@ -40,6 +40,7 @@ def deployments(draw: st.DrawFn, number: int, on: int) -> Deployment:
     backends: list[dict[str, Any]] = [
         {"staticBackend": static(*ports)},
         {"dnsBackend": {"hostname": "models.example.com", "port": 8000}},
+        {"dockerBackend": {"port": 8000}},
     ]
     return deployment(
         number,

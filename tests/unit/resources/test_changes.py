@@ -6,9 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from igw_model.deployment import Deployment
 from igw_model.gateway import Gateway
+from igw_xds.plan import plan
+from igw_xds.resources.everything import snapshot_of
+from igw_xds.settings import DataPlane
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, TYPES, Snapshot
 
-from tests.builders import DOMAIN, deployment, deployment_id, gateway, gateway_id, served, static
+from tests.builders import DOMAIN, containers, deployment, deployment_id, gateway, gateway_id, served, static
 from tests.unit.resources.plans import definitions, gateways
 
 SHORT = {CLUSTER: "cluster", ENDPOINTS: "endpoints", LISTENER: "listener", SCOPE: "scope", ROUTES: "routes"}
@@ -89,6 +92,19 @@ def test_changing_replicas() -> None:
     assert changed(deployment(1, weight=900, on=[1], staticBackend=static(7001, 7002))) == {
         "endpoints": {cluster(1): "changed"}
     }
+
+
+def test_changing_containers() -> None:
+    """Containers that come and go are endpoints and nothing else, the first and the last of them too."""
+    contained = deployment(1, dockerBackend={"port": 8000})
+
+    def at(*addresses: str) -> Snapshot:
+        found = {contained.id: containers(contained, *addresses)}
+        return snapshot_of(plan([gateway()], [contained], domain=DOMAIN, replicas=found), DataPlane())
+
+    for before, after in ((at(), at("10.0.0.1")), (at("10.0.0.1", "10.0.0.2"), at("10.0.0.2"))):
+        for old, new in ((before, after), (after, before)):
+            assert changes(old, new) == {"endpoints": {cluster(1): "changed"}}
 
 
 def test_changing_a_strategy_or_addresses() -> None:

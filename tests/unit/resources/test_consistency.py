@@ -14,10 +14,12 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import given, settings
 from igw_model.deployment import Deployment
 from igw_model.gateway import Gateway
+from igw_xds.plan import plan
+from igw_xds.resources.everything import snapshot_of
 from igw_xds.settings import AuthTransport, DataPlane
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot
 
-from tests.builders import deployment, gateway, planned, served
+from tests.builders import DOMAIN, containers, deployment, gateway, planned, served
 from tests.unit.resources.plans import definitions
 
 MESSAGES: dict[str, Any] = {
@@ -139,6 +141,31 @@ def test_a_deployment_without_backend_has_no_endpoints_yet() -> None:
     snapshot = served(gateway(), deployment(1, **unplaced))
     [assignment] = messages(snapshot, ENDPOINTS).values()
     assert not assignment.endpoints
+
+
+def test_containers_are_endpoints_that_are_asked_often_until_they_answer() -> None:
+    """A container that starts waits for its first good answer: unlike one that answers, it is asked twice a second."""
+    contained = deployment(1, dockerBackend={"port": 8000, "healthCheck": {"path": "/ready"}})
+    found = {contained.id: containers(contained, "172.18.0.5", "172.18.0.4")}
+    snapshot = snapshot_of(plan([gateway()], [contained], domain=DOMAIN, replicas=found), DataPlane())
+    [assignment] = messages(snapshot, ENDPOINTS).values()
+    [locality] = assignment.endpoints
+    sockets = [entry.endpoint.address.socket_address for entry in locality.lb_endpoints]
+    assert [(at.address, at.port_value) for at in sockets] == [("172.18.0.4", 8000), ("172.18.0.5", 8000)]
+    [check] = messages(snapshot, CLUSTER)[f"deployment/{contained.id}"].health_checks
+    assert MessageToDict(check) == {
+        "timeout": "2s",
+        "interval": "2s",
+        "intervalJitter": "0.200s",
+        "unhealthyInterval": "0.500s",
+        "noTrafficInterval": "0.500s",
+        "noTrafficHealthyInterval": "2s",
+        "unhealthyThreshold": 2,
+        "healthyThreshold": 1,
+        "httpHealthCheck": {"host": "health-check.inference-gateway", "path": "/ready"},
+    }
+    [other] = messages(served(gateway(), deployment(1)), CLUSTER)[f"deployment/{contained.id}"].health_checks
+    assert not other.HasField("unhealthy_interval")
 
 
 def test_splits_with_the_same_first_share_are_told_apart() -> None:

@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from igw_model.deployment import DnsBackend, StaticBackend
+from igw_model.deployment import DnsBackend, HealthCheck, StaticBackend
 from igw_xds import health as asking
 from igw_xds.health import Health
 from igw_xds.observation import Replicas
+from igw_xds.plan import Containers, Location, Registered
+from igw_xds.settings import HostPort
 
 from tests.builders import deployment, static
 
@@ -43,7 +45,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def asked(*backends: StaticBackend | DnsBackend) -> AsyncIterator[tuple[Health, list[str]]]:
+async def asked(*backends: Location) -> AsyncIterator[tuple[Health, list[str]]]:
     """Ask the replicas of backends, deployments "0", "1", …; give also which of them changed."""
     heard: list[str] = []
     health = Health(heard.append)
@@ -66,6 +68,11 @@ def at(*ports: int, **fields: Any) -> StaticBackend:
     backend = deployment(staticBackend={**static(*ports), **fields}).backend
     assert isinstance(backend, StaticBackend)
     return backend
+
+
+def containers(*ports: int, path: str = "/health") -> Containers:
+    """Give containers on this machine."""
+    return Containers(tuple(HostPort("127.0.0.1", port) for port in sorted(ports)), HealthCheck(path=path))
 
 
 def unused_port() -> int:
@@ -149,6 +156,54 @@ async def test_who_is_gone_is_not_asked(server: Server, monkeypatch: pytest.Monk
         asked_before = len(server.seen)
         await asyncio.sleep(0.15)
         assert len(server.seen) == asked_before
+
+
+async def test_a_container_that_stays_is_as_ready_as_it_was(server: Server) -> None:
+    """Others come and go beside it: it is counted without being asked anew, and who came once it has answered."""
+    silent = await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0)
+    unanswered = silent.sockets[0].getsockname()[1]
+    async with silent, asked(containers(server.port)) as (health, heard):
+        assert health.of("0") == Replicas(0, 1, asked=False)
+        await until(health, Replicas(1, 1))
+        health.follow("0", containers(server.port, unanswered))
+        assert health.of("0") == Replicas(1, 2)
+        health.follow("0", containers(server.port))
+        assert health.of("0") == Replicas(1, 1)
+        assert heard == ["0"]
+        health.follow("0", containers(server.port, path="/other"))
+        assert health.of("0") == Replicas(0, 1, asked=False)
+        await until(health, Replicas(1, 1))
+        health.follow("0", containers(unanswered))
+        assert health.of("0") == Replicas(0, 1, asked=False)
+        health.follow("0", containers())
+        assert health.of("0") == Replicas(0, 0)
+    assert server.seen[-1].startswith(b"GET /other HTTP/1.1\r\nHost: health-check.inference-gateway\r\n")
+
+
+async def test_a_new_container_is_asked_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not wait for the round of those that are known."""
+    monkeypatch.setattr(asking, "ROUND_SECONDS", 60)
+    async with asked(containers()) as (health, heard):
+        assert health.of("0") == Replicas(0, 0)
+        await asyncio.sleep(0.05)
+        assert heard == []
+        health.follow("0", containers(server.port))
+        await until(health, Replicas(1, 1))
+        gone = unused_port()
+        health.follow("0", containers(server.port, gone))
+        await until(health, Replicas(1, 2))
+        health.follow("0", containers(gone))
+        await until(health, Replicas(0, 1))
+
+
+async def test_who_registered_is_not_asked(server: Server) -> None:
+    """They say themselves that they are there; a deployment that had a backend is forgotten."""
+    async with asked(Registered((HostPort("127.0.0.1", server.port),)), at(server.port)) as (health, _):
+        await until(health, Replicas(1, 1), "1")
+        assert health.of("0") is None
+        health.follow("1", Registered())
+        assert health.of("1") is None
+    assert len(server.seen) == 1
 
 
 async def test_no_more_are_asked_than_the_limit(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

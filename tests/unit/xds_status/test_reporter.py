@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from igw_model.record import Kind, Replica
+from igw_model.record import NEVER, Kind, Replica
 from igw_model.status import Observed, Status
 from igw_store.store import Change, Writing
 from igw_xds import reporter as reporting
@@ -116,6 +116,37 @@ async def test_replicas_that_registered_count(plane: Plane) -> None:
     await plane.says(D, deployment_id(1), "READY", programmed, ready)
     await plane.write(lambda store: store.remove_replica(deployment_id(1), "a"))
     await plane.says(D, deployment_id(1), "ERROR", programmed, "Ready replicas: 0/1")
+
+
+async def test_a_deployment_follows_its_containers(plane: Plane, replica_port: int) -> None:
+    """It says which label is missed while there is none; those that were found are asked, and count when ready."""
+    plane.connect(1)
+    spec = {**deployment_spec(1, dockerBackend={"port": replica_port}), "name": "llama"}
+    await plane.put(G, gateway_spec(1))
+    await plane.put(D, spec)
+    programmed = "Programmed proxies: 1/1"
+    nothing = "Ready replicas: 0/0. No running container has the label igw.deployment=llama"
+    await plane.says(D, deployment_id(1), "CREATING", programmed, nothing)
+    good = Replica(deployment_id(1), "llama-1", "127.0.0.1", replica_port, NEVER)
+    await plane.write(lambda store: store.put_replica(good))
+    ready = "Ready replicas: 1/1. All resources are ready"
+    await plane.says(D, deployment_id(1), "READY", programmed, ready)
+    await plane.write(lambda store: store.put_replica(replace(good, name="llama-2", port=1)))
+    await plane.says(D, deployment_id(1), "READY", programmed, "Ready replicas: 1/2")
+    await plane.write(lambda store: store.remove_replica(deployment_id(1), "llama-2"))
+    await plane.says(D, deployment_id(1), "READY", programmed, ready)
+    await plane.write(lambda store: store.remove_replica(deployment_id(1), "llama-1"))
+    await plane.says(D, deployment_id(1), "ERROR", programmed, nothing)
+
+
+async def test_what_is_left_of_another_backend_does_not_count(plane: Plane) -> None:
+    """After a change of the spec a container is no replica that registered itself."""
+    plane.connect(1)
+    await plane.put(G, gateway_spec(1))
+    await plane.put(D, deployment_spec(1, **UNPLACED))
+    left = Replica(deployment_id(1), "llama-1", "127.0.0.1", 1, NEVER)
+    await plane.write(lambda store: store.put_replica(left))
+    await plane.says(D, deployment_id(1), "CREATING", "Programmed proxies: 1/1", "Ready replicas: 0/1")
 
 
 async def test_what_is_deleted_goes_when_no_envoy_leads_to_it(plane: Plane) -> None:

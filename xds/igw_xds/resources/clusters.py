@@ -12,21 +12,26 @@ from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_de
 from envoy.config.core.v3 import health_check_pb2, protocol_pb2
 from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
-from envoy.type.v3 import percent_pb2
+from envoy.type.v3 import http_pb2, percent_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 from igw_model.deployment import DnsBackend, StaticBackend
 
 from igw_xds import names
-from igw_xds.plan import PlannedDeployment, PlannedModel, Registered
+from igw_xds.plan import Containers, PlannedDeployment, PlannedModel, Registered
 from igw_xds.resources.endpoints import load_assignment
 from igw_xds.resources.messages import ads, packed, seconds
-from igw_xds.settings import DataPlane, HostPort
+from igw_xds.settings import AuthTransport, DataPlane, HostPort
 
 # Model servers close idle connections early (uvicorn, under vLLM: 5 s). Envoy must close first, or it sends a
 # request into a closing connection and may not repeat it.
 MODEL_SERVER_IDLE_SECONDS = 4
 SERVICE_IDLE_SECONDS = 30
 SERVICE_PING_SECONDS = 30
+SERVICE_CONNECT_SECONDS = 0.5
+"""A request waits for this once when an instance's machine is gone; then the instance is left out."""
+RESOLVE_SECONDS = 2
+"""How often a name is resolved anew. Docker's DNS and headless services name every instance, with lives that are
+too long (Docker: 600 s) to go by."""
 HEALTH_CHECK_HOST = "health-check.inference-gateway"
 UNLIMITED = wrappers_pb2.UInt32Value(value=1_000_000)
 
@@ -53,6 +58,9 @@ def deployment_cluster(deployment: PlannedDeployment) -> cluster_pb2.Cluster:
             cluster.health_checks.append(_health_check(check.path, hostname))
         case Registered():
             _over_eds(cluster)
+        case Containers(health_check=check):
+            _over_eds(cluster)
+            cluster.health_checks.append(_container_health_check(check.path))
         case other:
             assert_never(other)
     return cluster
@@ -65,11 +73,19 @@ def fallback_orders(model: PlannedModel) -> list[tuple[str, ...]]:
 
 
 def service_clusters(data_plane: DataPlane) -> list[cluster_pb2.Cluster]:
-    """Give the clusters of extauth and extproc."""
-    return [
-        service_cluster(names.EXTAUTH_CLUSTER, data_plane.extauth, http2(ping_seconds=SERVICE_PING_SECONDS)),
-        service_cluster(names.EXTPROC_CLUSTER, data_plane.extproc, http2()),
-    ]
+    """Give the clusters of extauth and extproc, whose instances may come, go, die and freeze."""
+    extauth = service_cluster(
+        names.EXTAUTH_CLUSTER, data_plane.extauth, http2(ping_seconds=SERVICE_PING_SECONDS)
+    )
+    extproc = service_cluster(names.EXTPROC_CLUSTER, data_plane.extproc, http2())
+    # The gRPC library under extauth's gRPC port answers no plain request.
+    over_http = data_plane.auth_transport is AuthTransport.HTTP
+    extauth.health_checks.append(_any_answer() if over_http else _any_connection())
+    extproc.health_checks.append(_any_answer())
+    for cluster in (extauth, extproc):
+        cluster.outlier_detection.CopyFrom(_unreachable())
+        cluster.connect_timeout.CopyFrom(seconds(SERVICE_CONNECT_SECONDS))
+    return [extauth, extproc]
 
 
 def http2(*, ping_seconds: int | None = None) -> protocol_pb2.Http2ProtocolOptions:
@@ -105,6 +121,7 @@ def _over_dns(cluster: cluster_pb2.Cluster, at: HostPort) -> None:
     cluster.type = cluster_pb2.Cluster.STATIC if _is_address(at.host) else cluster_pb2.Cluster.STRICT_DNS
     if cluster.type == cluster_pb2.Cluster.STRICT_DNS:
         cluster.dns_lookup_family = cluster_pb2.Cluster.V4_PREFERRED
+        cluster.dns_refresh_rate.CopyFrom(seconds(RESOLVE_SECONDS))
     cluster.load_assignment.CopyFrom(load_assignment(cluster.name, [at]))
 
 
@@ -164,6 +181,57 @@ def _outlier_detection() -> outlier_detection_pb2.OutlierDetection:
     )
 
 
+@cache
+def _unreachable() -> outlier_detection_pb2.OutlierDetection:
+    """Leave out an instance that cannot be reached, at once and for a second; what it answers says nothing of it.
+
+    A lone one stays: trying is better than not trying.
+    """
+    never = wrappers_pb2.UInt32Value(value=0)
+    return outlier_detection_pb2.OutlierDetection(
+        split_external_local_origin_errors=True,
+        consecutive_local_origin_failure=wrappers_pb2.UInt32Value(value=1),
+        enforcing_consecutive_local_origin_failure=wrappers_pb2.UInt32Value(value=100),
+        enforcing_local_origin_success_rate=never,
+        enforcing_consecutive_5xx=never,
+        enforcing_consecutive_gateway_failure=never,
+        enforcing_success_rate=never,
+        interval=seconds(1),
+        base_ejection_time=seconds(1),
+        max_ejection_time=seconds(5),
+        max_ejection_percent=wrappers_pb2.UInt32Value(value=50),
+    )
+
+
+@cache
+def _any_answer() -> health_check_pb2.HealthCheck:
+    """Hold an instance to answering at all; nothing else finds one that is frozen.
+
+    extauth refuses a request that has no gateway, extproc ends a call that has no message: both are answers.
+    """
+    check = health_check_pb2.HealthCheck()
+    check.CopyFrom(_any_connection())
+    check.http_health_check.path = "/healthz"
+    check.http_health_check.host = HEALTH_CHECK_HOST
+    check.http_health_check.codec_client_type = http_pb2.HTTP2
+    check.http_health_check.expected_statuses.add(start=100, end=600)
+    return check
+
+
+@cache
+def _any_connection() -> health_check_pb2.HealthCheck:
+    """Hold an instance to taking connections."""
+    return health_check_pb2.HealthCheck(
+        timeout=seconds(1),
+        interval=seconds(1),
+        no_traffic_interval=seconds(1),
+        unhealthy_interval=seconds(0.5),
+        unhealthy_threshold=wrappers_pb2.UInt32Value(value=1),
+        healthy_threshold=wrappers_pb2.UInt32Value(value=1),
+        tcp_health_check=health_check_pb2.HealthCheck.TcpHealthCheck(),
+    )
+
+
 @lru_cache(maxsize=1024)
 def _health_check(path: str, host: str) -> health_check_pb2.HealthCheck:
     """Ask often: what is not ready must be known before many requests meet it.
@@ -179,6 +247,21 @@ def _health_check(path: str, host: str) -> health_check_pb2.HealthCheck:
         healthy_threshold=wrappers_pb2.UInt32Value(value=1),
         http_health_check=health_check_pb2.HealthCheck.HttpHealthCheck(path=path, host=host),
     )
+
+
+@lru_cache(maxsize=1024)
+def _container_health_check(path: str) -> health_check_pb2.HealthCheck:
+    """Ask a container that does not answer yet, as none does at first, four times as often as others.
+
+    Containers come and go as a matter of course, and are found within a second: at the usual interval it would be
+    the health check that new ones wait for. Those that answer, in a cluster without traffic too, are asked as usual.
+    """
+    check = health_check_pb2.HealthCheck()
+    check.CopyFrom(_health_check(path, HEALTH_CHECK_HOST))
+    check.unhealthy_interval.CopyFrom(seconds(0.5))
+    check.no_traffic_interval.CopyFrom(seconds(0.5))
+    check.no_traffic_healthy_interval.CopyFrom(seconds(2))
+    return check
 
 
 @cache

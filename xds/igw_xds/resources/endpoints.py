@@ -7,7 +7,7 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from igw_model.deployment import DnsBackend, StaticBackend
 
 from igw_xds import names
-from igw_xds.plan import PlannedDeployment, Registered
+from igw_xds.plan import Containers, PlannedDeployment, Registered
 from igw_xds.resources.messages import socket_address
 from igw_xds.settings import HostPort
 
@@ -18,7 +18,7 @@ def deployment_endpoints(deployment: PlannedDeployment) -> endpoint_pb2.ClusterL
     match deployment.backend:
         case StaticBackend(endpoints=addresses):
             return load_assignment(cluster, (HostPort(at.address, at.port) for at in addresses))
-        case Registered(replicas):
+        case Registered(replicas) | Containers(replicas):
             return load_assignment(cluster, replicas)
         case DnsBackend():
             return None

@@ -1,0 +1,203 @@
+"""`igw envoy`: one Envoy of a fleet, from its bootstrap to its end. A signal drains it, a second one ends it."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import tempfile
+import time
+from asyncio.subprocess import Process
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import structlog
+import typer
+from igw_ops import logs
+from igw_xds.bootstrap import Node, bootstrap
+from igw_xds.settings import HostPort
+
+from igw_cli.admin import Admin
+from igw_cli.drain import Activity, Drain, Step
+from igw_cli.ending import cause_of, end_with_parent
+from igw_cli.envoy import envoy_argv, envoy_command
+from igw_cli.options import LogLevel, fail, host_port, ip_address
+
+LOOPBACK = "127.0.0.1"
+LOOK_SECONDS = 0.1
+END_SECONDS = 5.0
+"""After it was told to end; then it is killed."""
+
+log = structlog.get_logger(__name__)
+
+
+def envoy(
+    xds: Annotated[
+        str, typer.Option(envvar="IGW_XDS", help="The control plane, HOST:PORT; a DNS name may be given.")
+    ] = "127.0.0.1:18000",
+    zone: Annotated[
+        str, typer.Option(envvar="IGW_ZONE", help="The zone that this Envoy says it is in.")
+    ] = "local",
+    node_id: Annotated[
+        str | None,
+        typer.Option(envvar="IGW_NODE_ID", help="Its name at the control plane. Default: this host's name."),
+    ] = None,
+    admin_port: Annotated[
+        int,
+        typer.Option(
+            envvar="IGW_ADMIN_PORT", min=1, max=65535, help="Port of the admin interface, on 127.0.0.1."
+        ),
+    ] = 9901,
+    stats_host: Annotated[
+        str,
+        typer.Option(
+            envvar="IGW_STATS_HOST",
+            callback=ip_address,
+            help="IP address of the listener that serves GET /metrics and GET /ready and nothing else.",
+        ),
+    ] = LOOPBACK,
+    stats_port: Annotated[
+        int, typer.Option(envvar="IGW_STATS_PORT", min=1, max=65535, help="Port of that listener.")
+    ] = 9902,
+    drain_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="IGW_DRAIN_SECONDS",
+            min=0,
+            help="How long requests under way may take to end after SIGTERM or Ctrl-C; then they are cut.",
+        ),
+    ] = 30,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(envvar="IGW_ENVOY_CONCURRENCY", min=1, help="Envoy's workers. Default: one a core."),
+    ] = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Run one Envoy of a fleet. SIGTERM or Ctrl-C drains it first, a second one ends it at once."""
+    logs.configure("envoy", log_level)
+    node = Node(
+        id=node_id or socket.gethostname(),
+        zone=zone,
+        admin=HostPort(LOOPBACK, admin_port),
+        xds=host_port(xds),
+        stats=HostPort(stats_host, stats_port),
+    )
+    command = envoy_command()
+    try:
+        with tempfile.TemporaryDirectory(prefix="igw-envoy-") as folder:
+            path = Path(folder) / "bootstrap.json"
+            path.write_text(json.dumps(bootstrap(node), indent=2), encoding="utf-8")
+            argv = envoy_argv(command, path, log_level, concurrency)
+            status = asyncio.run(run(argv, f"http://{LOOPBACK}:{admin_port}", drain_seconds))
+    except OSError as error:
+        fail(f"envoy cannot be started: {error}")
+    if status:
+        raise typer.Exit(status)
+
+
+async def run(argv: Sequence[str], admin: str, drain_seconds: float) -> int:
+    """Run an Envoy to its end and give the exit status: 0 when it was asked to end.
+
+    Raises OSError when it cannot be started.
+    """
+    asked = _signals()
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C at the terminal is for the launcher alone
+        preexec_fn=end_with_parent,
+    )
+    ended = asyncio.create_task(process.wait())
+    try:
+        await _first(ended, asked.get())
+        if not ended.done():
+            log.info("draining", seconds=drain_seconds)
+            await _first(ended, asked.get(), _drain(admin, drain_seconds))
+            if not ended.done():
+                await _end(process)
+                return 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    status = await ended
+    log.error("envoy ended by itself", cause=cause_of(status))
+    return _exit_status(status)
+
+
+def _signals() -> asyncio.Queue[signal.Signals]:
+    """Give a queue of the signals that ask this process to end."""
+    asked: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, asked.put_nowait, signum)
+    return asked
+
+
+async def _first(ended: asyncio.Task[int], *others: Coroutine[Any, Any, object]) -> None:
+    """Wait until Envoy has ended or one of the others is done; those that are not are given up."""
+    tasks = [asyncio.create_task(other) for other in others]
+    await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
+async def _drain(url: str, seconds: float) -> None:
+    """Send clients away, answer what is under way, and come back when Envoy may end."""
+    drain = Drain(time.monotonic(), seconds)
+    accepting, seen = True, None
+    async with Admin(url) as admin:
+        try:
+            await admin.send_away()
+        except httpx.HTTPError as error:
+            log.warning("the admin interface does not answer: ending without a drain", error=repr(error))
+            return
+        while True:
+            seen = await _seen(admin) or seen
+            step = drain.step(time.monotonic(), seen)
+            if step is Step.END:
+                break
+            if step is Step.FINISH and accepting:
+                accepting = not await _stopped_listening(admin)
+            await asyncio.sleep(LOOK_SECONDS)
+    log.info("drained", cut_requests=seen.requests if seen else None)
+
+
+async def _seen(admin: Admin) -> Activity | None:
+    try:
+        return await admin.activity()
+    except httpx.HTTPError as error:
+        log.debug("the admin interface does not answer", error=repr(error))
+        return None
+
+
+async def _stopped_listening(admin: Admin) -> bool:
+    try:
+        await admin.stop_listening()
+    except httpx.HTTPError as error:
+        log.warning("the listeners are not closed yet", error=repr(error))
+        return False
+    return True
+
+
+async def _end(process: Process) -> None:
+    """Ask it to end; kill it when it does not."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(END_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        log.warning("envoy does not end: killing it")
+        process.kill()
+        await process.wait()
+
+
+def _exit_status(status: int) -> int:
+    """Give our own exit status for an Envoy that was not asked to end: never 0; a signal is 128 and its number."""
+    return 128 - status if status < 0 else status or 1

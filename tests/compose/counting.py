@@ -1,0 +1,122 @@
+"""Clients that count: what became of every request, to which replica it went and how long it took.
+
+They do what a load balancer in front of two Envoys does: an Envoy that refuses a connection is left out, and the
+request, which was not sent, goes to the other. Everything that was sent and not answered with 200 has failed.
+"""
+
+import asyncio
+import itertools
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+
+CLIENTS = 8
+WORK_MS = 20
+"""How long the demo's model server takes for an answer: so some requests are always under way."""
+TIMEOUT_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One request: when it was sent (Unix seconds), how long it took, who answered, and what went wrong."""
+
+    sent: float
+    seconds: float
+    replica: str
+    failure: str = ""
+
+    @property
+    def ended(self) -> float:
+        """Give when it was answered, or failed."""
+        return self.sent + self.seconds
+
+
+@dataclass
+class Tally:
+    """All outcomes so far."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def failures(self) -> Sequence[Outcome]:
+        """Give those that failed."""
+        return [outcome for outcome in self.outcomes if outcome.failure]
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Give what went wrong, and how often."""
+        return Counter(outcome.failure for outcome in self.failures)
+
+    @property
+    def slowest(self) -> float:
+        """Give the seconds of the slowest answer."""
+        return max((outcome.seconds for outcome in self.outcomes if not outcome.failure), default=0.0)
+
+    def replicas(self, since: float = 0.0) -> Counter[str]:
+        """Count the answers by replica, those of requests that were sent since a moment."""
+        return Counter(o.replica for o in self.outcomes if not o.failure and o.sent >= since)
+
+    def first_answer(self, replicas: Iterable[str]) -> float:
+        """Give when one of these replicas first answered, in Unix seconds; infinity when none did."""
+        wanted = set(replicas)
+        return min((o.ended for o in self.outcomes if o.replica in wanted), default=float("inf"))
+
+    @property
+    def failing_seconds(self) -> float:
+        """Give the time from the first failure to the last."""
+        ends = [outcome.ended for outcome in self.failures]
+        return max(ends) - min(ends) if ends else 0.0
+
+
+@asynccontextmanager
+async def load(
+    addresses: Callable[[], Sequence[str]], token: str, *, model: str = "demo/small", clients: int = CLIENTS
+) -> AsyncIterator[Tally]:
+    """Keep asking for a model, through the Envoys at these addresses in turn, while the context is open."""
+    tally, stop = Tally(), asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(clients):
+            tasks.create_task(_client(addresses, number, token, model, tally, stop))
+        try:
+            yield tally
+        finally:
+            stop.set()
+
+
+async def _client(  # noqa: PLR0913 - what it asks whom, and where it counts
+    addresses: Callable[[], Sequence[str]], number: int, token: str, model: str, tally: Tally, stop: asyncio.Event
+) -> None:
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]})
+    headers = {
+        "host": "localhost",
+        "authorization": f"Bearer {token}",
+        "content-type": "application/json",
+        "x-demo-delay-ms": str(WORK_MS),
+    }
+    async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, headers=headers) as client:
+        for turn in itertools.count(number):
+            if stop.is_set():
+                return
+            tally.outcomes.append(await _ask(client, addresses(), turn, body))
+
+
+async def _ask(client: httpx.AsyncClient, addresses: Sequence[str], turn: int, body: str) -> Outcome:
+    sent, began, failure, replica = time.time(), time.monotonic(), "no Envoy takes a connection", ""
+    for shift in range(len(addresses)):
+        at = addresses[(turn + shift) % len(addresses)]
+        try:
+            answer = await client.post(f"http://{at}/v1/chat/completions", content=body)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            continue
+        except httpx.HTTPError as error:
+            failure = repr(error)
+        else:
+            failure = "" if answer.status_code == 200 else f"{answer.status_code} {answer.text[:120]}"
+            replica = answer.headers.get("x-demo-replica", "")
+        break
+    return Outcome(sent, time.monotonic() - began, replica, failure)

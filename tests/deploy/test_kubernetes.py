@@ -1,0 +1,363 @@
+"""`deploy/kubernetes`: what Kubernetes or igw would refuse, and names that lead nowhere, found without a cluster."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.deploy.commands import parsed, ports, variables
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "kubernetes"
+BASE = FOLDER / "base"
+OLDEST, NEWEST = "1.29", kubernetes_validate.latest_version()
+"""What is promised, and the newest that is known here."""
+FOREIGN = {"PodMonitor"}
+"""Kinds that an operator brings: Kubernetes has no schema for them."""
+ENTRYPOINTS = {"inference-gateway": (), "inference-gateway-envoy": ("envoy",)}
+"""What the images put before a container's arguments, after `igw`."""
+NOT_OURS = {"IGW_TOKEN_FILE"}
+"""Variables that client commands read without an option of that name."""
+
+Document = dict[str, Any]
+
+
+def documents(*paths: Path) -> list[Document]:
+    """Give the objects of manifest files."""
+    return [document for path in paths for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
+
+
+MANIFESTS = sorted(path for path in FOLDER.glob("**/*.yaml") if path.name != "kustomization.yaml")
+OBJECTS = documents(*MANIFESTS)
+BASE_OBJECTS = documents(*(path for path in MANIFESTS if path.parent == BASE))
+WORKLOADS = {
+    f"{document['kind']}/{document['metadata']['name']}": document
+    for document in OBJECTS
+    if document["kind"] in {"StatefulSet", "Deployment", "Pod"}
+}
+
+
+def pod(workload: Document) -> Document:
+    """Give the pod's specification."""
+    found: Document = workload["spec"] if workload["kind"] == "Pod" else workload["spec"]["template"]["spec"]
+    return found
+
+
+def containers(workload: Document) -> list[Document]:
+    """Give all containers, those that start first too."""
+    return [*pod(workload).get("initContainers", []), *pod(workload)["containers"]]
+
+
+def named(kind: str) -> dict[str, Document]:
+    """Give the base's objects of a kind by name."""
+    return {item["metadata"]["name"]: item for item in BASE_OBJECTS if item["kind"] == kind}
+
+
+def environment(container: Document) -> dict[str, str]:
+    """Give a container's environment, from its ConfigMaps too."""
+    maps = [named("ConfigMap")[source["configMapRef"]["name"]] for source in container.get("envFrom", [])]
+    own = {entry["name"]: entry["value"] for entry in container.get("env", [])}
+    return {**{name: value for found in maps for name, value in found["data"].items()}, **own}
+
+
+CONTAINERS = {
+    f"{name}/{container['name']}": (workload, container)
+    for name, workload in WORKLOADS.items()
+    for container in containers(workload)
+}
+OURS = {name: found for name, found in CONTAINERS.items() if "args" in found[1]}
+"""Those that run `igw`."""
+
+
+def command(container: Document) -> tuple[str, Mapping[str, Any]]:
+    """Give what `igw` makes of a container's arguments."""
+    entrypoint = ENTRYPOINTS[container["image"]]
+    return parsed([*entrypoint, *container["args"]], environment(container))
+
+
+def test_what_there_is() -> None:
+    """The control plane and Envoy with both of its sidecars are among what the other tests look at."""
+    assert {name.split("/", 1)[1] for name in OURS} == {
+        "control-plane/control-plane",
+        "envoy/extauth",
+        "envoy/extproc",
+        "envoy/envoy",
+    }
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_schemas(path: Path, version: str) -> None:
+    """Every object is one that Kubernetes knows, without a field that it does not; its own kinds only."""
+    for document in documents(path):
+        if document["kind"] not in FOREIGN:
+            kubernetes_validate.validate(document, version, strict=True)
+
+
+@pytest.mark.parametrize("name", ["base", "overlay-example", "pod-monitor"])
+def test_kustomizations_name_every_file(name: str) -> None:
+    """Each manifest beside a kustomization is one of its resources, and each of those is there."""
+    folder = FOLDER / name
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
+    resources = set(kustomization["resources"])
+    beside = {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"}
+    assert {resource for resource in resources if resource.endswith(".yaml")} == beside
+    others = {*resources - beside, *kustomization.get("components", [])}
+    assert all((folder / other / "kustomization.yaml").is_file() for other in others)
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+def test_kubectl_builds_the_overlay() -> None:
+    """What kubectl makes of the example is valid, has the images and settings of the overlay, and no number of pods."""
+    built = subprocess.run(
+        ["kubectl", "kustomize", FOLDER / "overlay-example"], capture_output=True, text=True, check=True
+    ).stdout
+    objects = list(yaml.safe_load_all(built))
+    for document in objects:
+        if document["kind"] not in FOREIGN:
+            kubernetes_validate.validate(document, NEWEST, strict=True)
+    found = {(item["kind"], item["metadata"]["name"]): item for item in objects}
+    envoy = found["Deployment", "envoy"]
+    assert "replicas" not in envoy["spec"]
+    assert [container["image"] for container in containers(envoy)] == [
+        "registry.example.com/inference-gateway:0.1.0",
+        "registry.example.com/inference-gateway:0.1.0",
+        "registry.example.com/inference-gateway-envoy:0.1.0",
+    ]
+    assert found["ConfigMap", "control-plane"]["data"]["IGW_DOMAIN"] == "gw.my-company.example"
+    assert {item["metadata"].get("namespace", "inference-gateway") for item in objects} == {
+        "inference-gateway"
+    }
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_command_lines(name: str) -> None:
+    """`igw` takes the arguments and the settings of each container."""
+    _, container = OURS[name]
+    command(container)
+    assert set(environment(container)) - variables() <= NOT_OURS
+
+
+def test_a_wrong_command_line_is_found() -> None:
+    """An option or a value that igw does not take fails the test above."""
+    for argument in ("--no-such-option", "--port=many"):
+        with pytest.raises(Exception, match="No such option|valid integer"):
+            parsed(["xds", argument], {})
+    with pytest.raises(Exception, match="valid integer"):
+        parsed(["extproc"], {"IGW_MAX_BODY_BYTES": "16MiB"})
+
+
+def listened(name: str) -> set[int]:
+    """Give the ports that a container's command listens on; an Envoy's for clients is the control plane's to say."""
+    _, container = OURS[name]
+    found, parameters = command(container)
+    if found != "envoy":
+        return ports(parameters)
+    _, control_plane = OURS["StatefulSet/control-plane/control-plane"]
+    listen = command(control_plane)[1]["listen"]
+    return {*ports(parameters), int(listen.rpartition(":")[2])}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_ports(name: str) -> None:
+    """Each port of a container is one that its command listens on, its name the pod's own; probes use those names."""
+    workload, container = OURS[name]
+    declared = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert set(declared.values()) <= listened(name)
+    every = [port["name"] for other in containers(workload) for port in other.get("ports", [])]
+    assert len(every) == len(set(every))
+    probes = [
+        container[probe]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+        if probe in container
+    ]
+    assert probes
+    assert {probe["httpGet"]["port"] for probe in probes} <= set(declared)
+
+
+def test_addresses() -> None:
+    """What is asked over the network listens on it, and what Envoy is told of is where it runs: beside Envoy."""
+    _, control_plane = command(OURS["StatefulSet/control-plane/control-plane"][1])
+    _, extauth = command(OURS["Deployment/envoy/extauth"][1])
+    _, extproc = command(OURS["Deployment/envoy/extproc"][1])
+    _, envoy = command(OURS["Deployment/envoy/envoy"][1])
+    assert control_plane["extauth"] == f"127.0.0.1:{extauth['port']}"
+    assert control_plane["extproc"] == f"127.0.0.1:{extproc['port']}"
+    assert control_plane["max_body_bytes"] == extproc["max_body_bytes"]
+    assert (control_plane["host"], extauth["host"], extproc["host"]) == ("0.0.0.0",) * 3
+    assert envoy["stats_host"] == "0.0.0.0"
+    assert control_plane["zone"] == envoy["zone"]
+    service, _, port = envoy["xds"].partition(":")
+    assert int(port) in {entry["port"] for entry in named("Service")[service]["spec"]["ports"]}
+    assert int(port) == control_plane["port"]
+
+
+def test_services_and_policies_lead_somewhere() -> None:
+    """Every selector finds a workload of the base, and every named port is one of its."""
+    labels = {
+        name: (workload["spec"]["template"]["metadata"]["labels"], port_names(workload))
+        for name, workload in WORKLOADS.items()
+        if workload["kind"] != "Pod"
+    }
+
+    def selected(selector: Mapping[str, str]) -> set[str]:
+        found = [names for own, names in labels.values() if selector.items() <= own.items()]
+        assert found, selector
+        return set.union(*found)
+
+    for service in named("Service").values():
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= selected(
+            service["spec"]["selector"]
+        )
+    for policy in named("NetworkPolicy").values():
+        open_ports = {p["port"] for rule in policy["spec"].get("ingress", []) for p in rule["ports"]}
+        assert open_ports <= selected(policy["spec"]["podSelector"].get("matchLabels", {}))
+    for budget in named("PodDisruptionBudget").values():
+        selected(budget["spec"]["selector"]["matchLabels"])
+
+
+def port_names(workload: Document) -> set[str]:
+    """Give the names of a workload's ports."""
+    return {port["name"] for container in containers(workload) for port in container.get("ports", [])}
+
+
+def test_policies_close_what_is_for_the_pod_alone() -> None:
+    """Nothing but Envoys reaches xDS; nothing of a data plane's pod but clients' and metrics' ports is open."""
+    policies = named("NetworkPolicy")
+    assert policies["nobody"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+    rules = [
+        (rule.get("from"), {p["port"] for p in rule["ports"]})
+        for rule in policies["control-plane"]["spec"]["ingress"]
+    ]
+    assert [source for source, found in rules if "xds" in found] == [
+        [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "envoy"}}}]
+    ]
+    assert all(source for source, _ in rules)
+    rules = [
+        (rule.get("from"), {p["port"] for p in rule["ports"]})
+        for rule in policies["envoy"]["spec"]["ingress"]
+    ]
+    assert [found for source, found in rules if not source] == [{"http"}]
+    assert set.union(*(found for source, found in rules if source)) == {"stats", "auth-ops", "proc-ops"}
+
+
+def test_metrics_are_read_from_ports_that_are_there() -> None:
+    """The PodMonitor's ports are those of pods; each container of ours has one of them."""
+    [monitor] = [item for item in OBJECTS if item["kind"] == "PodMonitor"]
+    read = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
+    for _, container in OURS.values():
+        assert len(read & {port["name"] for port in container["ports"]}) == 1
+    assert read <= set.union(*(port_names(workload) for workload in WORKLOADS.values()))
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_rights(name: str) -> None:
+    """No container runs as root, gains rights, writes to its image, or may use all memory of its node."""
+    workload, container = CONTAINERS[name]
+    of_pod, own = pod(workload)["securityContext"], container["securityContext"]
+    assert of_pod["runAsNonRoot"] is True
+    assert (of_pod["runAsUser"], of_pod["runAsGroup"]) == (10001, 10001)
+    assert of_pod["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert own == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+    assert "memory" in container["resources"]["limits"]
+    assert pod(workload)["automountServiceAccountToken"] is False
+
+
+def references(value: object) -> Iterator[tuple[str, str]]:
+    """Give the ConfigMaps, Secrets, claims and accounts that something names."""
+    match value:
+        case (
+            {"configMapRef": {"name": name}}
+            | {"configMap": {"name": name}}
+            | {"configMapKeyRef": {"name": name}}
+        ):
+            yield "ConfigMap", name
+        case {"secretName": name} | {"secretRef": {"name": name}} | {"secretKeyRef": {"name": name}}:
+            yield "Secret", name
+        case {"claimName": name}:
+            yield "PersistentVolumeClaim", name
+        case {"serviceAccountName": account, **rest}:
+            yield "ServiceAccount", account
+            yield from references(rest)
+            return
+        case _:
+            pass
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for child in children:
+        yield from references(child)
+
+
+def test_what_is_named_is_there() -> None:
+    """ConfigMaps and accounts are in the base, claims the StatefulSet's, Secrets made by a documented command."""
+    guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    there = {(kind, name) for kind in ("ConfigMap", "ServiceAccount") for name in named(kind)}
+    there |= {("Secret", name) for name in re.findall(r"create secret generic (\S+)", guide)}
+    for workload in named("StatefulSet").values():
+        for claim in workload["spec"]["volumeClaimTemplates"]:
+            name = f"{claim['metadata']['name']}-{workload['metadata']['name']}-0"
+            there.add(("PersistentVolumeClaim", name))
+    asked = {reference for workload in WORKLOADS.values() for reference in references(workload)}
+    assert {kind for kind, _ in asked} == {kind for kind, _ in there}
+    assert asked <= there
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_mounts(name: str) -> None:
+    """Each mount names a volume of the pod, each volume is mounted, and files named in arguments are on one."""
+    workload = WORKLOADS[name]
+    claims = workload["spec"].get("volumeClaimTemplates", [])
+    volumes = {volume["name"] for volume in pod(workload)["volumes"]} | {
+        claim["metadata"]["name"] for claim in claims
+    }
+    mounts = [mount for container in containers(workload) for mount in container["volumeMounts"]]
+    assert {mount["name"] for mount in mounts} == volumes
+    for container in containers(workload):
+        places = [mount["mountPath"] for mount in container["volumeMounts"]]
+        text = json.dumps([container.get("args", []), container.get("env", [])])
+        for file in re.findall(r"[=\"](/[a-z]+/[a-z./-]+)\"", text):
+            assert any(file == place or file.startswith(f"{place}/") for place in places), file
+
+
+def test_files_of_config_maps() -> None:
+    """The roles file is in the ConfigMap that is mounted where the command looks."""
+    _, container = OURS["StatefulSet/control-plane/control-plane"]
+    _, parameters = command(container)
+    roles = parameters["roles_file"]
+    [mount] = [mount for mount in container["volumeMounts"] if mount["name"] == "management"]
+    assert str(roles.parent) == mount["mountPath"]
+    assert roles.name in named("ConfigMap")["management"]["data"]
+
+
+def test_an_envoy_has_time_to_drain() -> None:
+    """The pod's end leaves time for preStop, the drain and Envoy's own end."""
+    workload, container = OURS["Deployment/envoy/envoy"]
+    _, parameters = command(container)
+    [*_, sleeps] = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert pod(workload)["terminationGracePeriodSeconds"] > int(sleeps) + parameters["drain_seconds"] + 5
+
+
+def test_what_an_envoy_asks_outlives_it() -> None:
+    """Both services are sidecars in Kubernetes' sense: started before Envoy, ended after it."""
+    starts = {
+        container["name"]: container.get("restartPolicy")
+        for container in pod(WORKLOADS["Deployment/envoy"])["initContainers"]
+    }
+    assert starts == {"extauth": "Always", "extproc": "Always"}
+
+
+def test_a_restart_leaves_the_key_private() -> None:
+    """A volume that is the group's already is not opened to the group again: igw would refuse its key (mode 0600)."""
+    for name in ("StatefulSet/control-plane", "Pod/maintenance"):
+        assert pod(WORKLOADS[name])["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"

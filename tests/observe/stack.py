@@ -1,0 +1,91 @@
+"""A whole gateway with everything happening on it that the dashboard shows: answers, refusals, retries, a NACK."""
+
+import contextlib
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import httpx
+from envoy.service.discovery.v3 import ads_pb2_grpc
+from igw_xds.snapshot import CLUSTER
+
+from tests.real_envoy.running import REPLICAS, Running, chat
+from tests.unit.xds_stream.builders import NODE, delta, nack
+
+
+@contextlib.contextmanager
+def refusing_proxy(port: int) -> Iterator[None]:
+    """Keep a stream open on which every cluster is refused."""
+    requests: queue.Queue[Any] = queue.Queue()
+    requests.put(delta(CLUSTER, node=NODE))
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel)
+        call = stub.DeltaAggregatedResources(iter(requests.get, None))
+        refusing = threading.Thread(target=_refuse, args=(call, requests), daemon=True)
+        refusing.start()
+        try:
+            yield
+        finally:
+            call.cancel()
+            requests.put(None)
+            refusing.join(5)
+
+
+def _refuse(call: Any, requests: "queue.Queue[Any]") -> None:
+    with contextlib.suppress(grpc.RpcError):
+        for response in call:
+            requests.put(nack(response, error="a test refuses this"))
+
+
+@contextlib.contextmanager
+def traffic(gateway: Running) -> Iterator[None]:
+    """Send one request of each kind again and again; meanwhile replicas and extauth die once, and a gateway changes."""
+    done = threading.Event()
+    sending = threading.Thread(target=_send, args=(gateway, done), daemon=True)
+    sending.start()
+    try:
+        yield
+    finally:
+        done.set()
+        sending.join(30)
+
+
+def _send(gateway: Running, done: threading.Event) -> None:
+    _rounds(gateway, lambda: done.wait(0.1), 5)
+    os.kill(gateway.pids["extauth"], signal.SIGKILL)
+    _round(gateway)
+    gateway.edit(lambda text: text.replace("[by-path.localhost]", "[by-path.localhost, more.localhost]"))
+    time.sleep(2)  # extauth is back, and counts from nothing
+    _rounds(gateway, lambda: done.wait(0.1), 5)
+    for name in REPLICAS[:2]:
+        os.kill(gateway.pids[name], signal.SIGKILL)
+    _rounds(gateway, done.is_set, 5)
+    os.kill(gateway.pids[REPLICAS[2]], signal.SIGKILL)
+    _rounds(gateway, lambda: done.wait(0.1), 10_000)
+
+
+def _rounds(gateway: Running, over: Callable[[], bool], most: int) -> None:
+    for _ in range(most):
+        if over():
+            return
+        _round(gateway)
+
+
+def _round(gateway: Running) -> None:
+    for request in (
+        lambda: gateway.post("chat", chat()),
+        lambda: gateway.post("chat", chat()),
+        lambda: gateway.post("chat", chat("demo-large")),
+        lambda: gateway.post("chat", chat("unknown")),
+        lambda: gateway.post("chat", {"messages": []}),
+        lambda: gateway.post("chat", chat(), token="nobody's"),
+        lambda: gateway.post("chat", chat(), headers={"Host": "nobody.example"}),
+        lambda: httpx.get(f"{gateway.ready['api']}/v1alpha1/inference/gateways"),
+    ):
+        with contextlib.suppress(httpx.HTTPError):
+            request()

@@ -1,0 +1,110 @@
+"""Envoys started by `igw envoy`, each with a control plane of its own that gives it a port for clients of its own."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.real_envoy.running import Running, eventually
+
+
+@dataclass
+class Launched:
+    """One `igw envoy`: where it serves, and its process; `start` may be called again once it has ended."""
+
+    folder: Path
+    xds: int
+    port: int
+    admin: int
+    stats: int
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str, wait: bool = True, environment: Mapping[str, str] | None = None) -> None:
+        """Start it, and wait until it is ready."""
+        command = [sys.executable, "-m", "igw_cli", "envoy", "--xds", f"localhost:{self.xds}"]
+        command += ["--admin-port", str(self.admin), "--stats-port", str(self.stats), "--concurrency", "2"]
+        command += ["--node-id", self.folder.name, *options]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+            )
+        if wait:
+            eventually(lambda: self.running().poll() is not None or self.ready() == 200, 30)
+            assert self.running().poll() is None, self.log()
+
+    def running(self) -> subprocess.Popen[bytes]:
+        assert self.process is not None
+        return self.process
+
+    def ready(self) -> int | None:
+        """Give the status of ``GET /ready``; None when it is refused."""
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"http://127.0.0.1:{self.stats}/ready").status_code
+        return None
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def signal(self, signum: signal.Signals = signal.SIGTERM) -> None:
+        self.running().send_signal(signum)
+
+    def ended(self, seconds: float = 20) -> float:
+        """Wait for its end; give the seconds that took."""
+        began = time.monotonic()
+        self.running().wait(seconds)
+        return time.monotonic() - began
+
+    def pid(self) -> int:
+        """Give the process id of the Envoy itself."""
+        pid = self.running().pid
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+
+def free_ports(count: int) -> list[int]:
+    """Give ports that nobody had a moment ago."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def gone(pid: int) -> bool:
+    """Tell whether a process has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@contextlib.contextmanager
+def launched(gateway: Running, folder: Path) -> Iterator[Launched]:
+    """Run a control plane with the demo's definitions and services; the Envoy is to be started."""
+    folder.mkdir(parents=True)
+    xds, ops, port, admin, stats = free_ports(5)
+    command = [sys.executable, "-m", "igw_cli", "xds", "--no-api", "-f", str(gateway.definitions)]
+    command += ["--port", str(xds), "--ops-port", str(ops), "--listen", f"127.0.0.1:{port}"]
+    for service in ("--extauth", "--extproc"):
+        command += [service, gateway.option("xds", service)]
+    with (folder / "xds").open("wb") as log:
+        control_plane = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    envoy = Launched(folder, xds, port, admin, stats)
+    try:
+        yield envoy
+    finally:
+        for process in (control_plane, envoy.process):
+            if process is not None:
+                process.kill()
+                process.wait()

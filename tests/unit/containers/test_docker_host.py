@@ -1,0 +1,52 @@
+"""`--docker-host`: what it takes, and that all else is told before anything is started."""
+
+import pytest
+import typer
+from igw_cli.options import docker_host
+
+from tests.unit.cli.program import igw
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "unix:///var/run/docker.sock",
+        "tcp://docker-proxy:2375",
+        "http://10.0.0.1:2375",
+        "tcp://[fd00::1]:2375",
+        "http://docker-proxy:2375/",
+    ],
+)
+def test_taken(url: str) -> None:
+    """A socket, or where an engine or its proxy answers in clear."""
+    assert docker_host(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ssh://root@host",
+        "https://host:2376",
+        "npipe:////./pipe/docker_engine",
+        "unix://docker.sock",
+        "tcp://host",
+        "tcp://host:2375/path",
+        "tcp://user:secret@host:2375",
+        "docker-proxy:2375",
+        "tcp://host:2375\n",
+    ],
+)
+def test_refused(url: str) -> None:
+    """Other ways to an engine are not spoken, and a path or a password would go unused."""
+    with pytest.raises(typer.BadParameter, match="is not unix:///PATH, tcp://HOST:PORT or http://HOST:PORT"):
+        docker_host(url)
+
+
+@pytest.mark.parametrize("command", ["xds", "up"])
+def test_exit_status(command: str) -> None:
+    """Exit status 2, and the option's name; from the environment too."""
+    done = igw(command, IGW_DOCKER_HOST="ssh://root@host", COLUMNS="200")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "ssh://root@host" in done.stderr
+    assert "--docker-host" in done.stderr
