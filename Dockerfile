@@ -8,14 +8,14 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 # --- what igw needs: the venv /opt/igw, without pip ---
 FROM ${BASE_IMAGE} AS packages
 ARG PIP_NO_INDEX=
-ENV PIP_NO_INDEX=${PIP_NO_INDEX} PIP_FIND_LINKS=/wheels PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_QUIET=1 \
-    PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_NO_INDEX=${PIP_NO_INDEX} PIP_FIND_LINKS=/wheels PIP_ONLY_BINARY=:all: PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_QUIET=1
 # The glob may match nothing: then /wheels holds the lock alone.
 COPY requirements-runtime.lock build/wheels* /wheels/
 # What is not read at run time goes: C sources, tests, Swagger's editor and its source maps. The root is read-only
 # then, so modules are compiled here; with a hash of their source and no time of day, two builds write the same.
 RUN python3 -m venv --without-pip /opt/igw \
-    && pip --python /opt/igw/bin/python3 install --require-hashes --only-binary :all: -r /wheels/requirements-runtime.lock \
+    && python3 -m pip --python /opt/igw/bin/python3 install --require-hashes -r /wheels/requirements-runtime.lock \
     && find /opt/igw -type f \( -name '*.[ch]' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.map' \) -delete \
     && find /opt/igw/lib \( -type d -name tests -o -name 'swagger-editor*' \) -prune -exec rm -r {} + \
     && /opt/igw/bin/python3 -m compileall -q --invalidation-mode unchecked-hash /opt/igw/lib
@@ -24,11 +24,11 @@ RUN python3 -m venv --without-pip /opt/igw \
 FROM packages AS project
 COPY requirements-build.lock /wheels/
 RUN python3 -m venv --without-pip /opt/build \
-    && pip --python /opt/build/bin/python3 install --require-hashes --only-binary :all: -r /wheels/requirements-build.lock
+    && python3 -m pip --python /opt/build/bin/python3 install --require-hashes -r /wheels/requirements-build.lock
 COPY . /source
 # All that the last stage adds to the packages, at its place below /own.
-RUN pip --python /opt/build/bin/python3 wheel --no-deps --no-build-isolation --wheel-dir /own /source \
-    && pip --python /opt/igw/bin/python3 install --no-deps --no-index --root /own /own/*.whl \
+RUN python3 -m pip --python /opt/build/bin/python3 wheel --no-deps --no-build-isolation --wheel-dir /own /source \
+    && python3 -m pip --python /opt/igw/bin/python3 install --no-deps --no-index --root /own /own/*.whl \
     && rm /own/*.whl \
     && /opt/igw/bin/python3 -m compileall -q --invalidation-mode unchecked-hash -s /own /own/opt/igw/lib \
     && install -D -m 755 /source/deploy/ready /own/usr/local/bin/ready
@@ -37,12 +37,11 @@ RUN pip --python /opt/build/bin/python3 wheel --no-deps --no-build-isolation --w
 FROM ${BASE_IMAGE}
 # No installer stays in the file system, neither the base image's nor its copies for new venvs; no program that
 # changes who runs it, either.
-RUN rm -rf /usr/bin/pip* /usr/local/bin/pip* /usr/local/bin/idle* /usr/share/python-wheels \
+RUN for packages in /usr/lib/python3/dist-packages /usr/local/lib/python3*/site-packages; do \
+        cd "$packages" 2>/dev/null && rm -rf pip* setuptools* pkg_resources* _distutils_hack distutils-* wheel*; \
+    done; \
+    rm -rf /usr/bin/pip* /usr/local/bin/pip* /usr/bin/wheel /usr/local/bin/wheel /usr/share/python-wheels \
         /usr/lib/python3*/ensurepip /usr/local/lib/python3*/ensurepip \
-        /usr/lib/python3/dist-packages/pip* /usr/local/lib/python3*/site-packages/pip* \
-        /usr/lib/python3/dist-packages/setuptools* /usr/local/lib/python3*/site-packages/setuptools* \
-        /usr/lib/python3/dist-packages/pkg_resources* /usr/lib/python3/dist-packages/_distutils_hack \
-        /usr/lib/python3/dist-packages/wheel* /usr/local/lib/python3*/site-packages/wheel* /usr/bin/wheel \
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
     && groupadd --gid 10001 igw \
     && useradd --uid 10001 --gid igw --home-dir /var/lib/igw --no-log-init --shell /usr/sbin/nologin igw \
@@ -60,7 +59,7 @@ CMD ["--help"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="inference-gateway" \
-      org.opencontainers.image.description="An open inference gateway: the Envoy control plane and the services that Envoy asks" \
+      org.opencontainers.image.description="The control plane of an open inference gateway, and the services that its Envoys ask" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -52,8 +52,7 @@ class Drain:
         """Give what to do; None where Envoy did not tell what it does."""
         if now >= self._end_at:
             return Step.END
-        if activity is not None:
-            self._look(now, activity)
+        self._look(now, activity)
         if self._closed_at is None:
             quiet = now - self._last_came >= QUIET_SECONDS
             if not quiet and now < self._accept_until:
@@ -63,7 +62,10 @@ class Drain:
         settled = self._idle_since is not None and now - self._idle_since >= SETTLE_SECONDS
         return Step.END if settled else Step.FINISH
 
-    def _look(self, now: float, activity: Activity) -> None:
+    def _look(self, now: float, activity: Activity | None) -> None:
+        if activity is None:
+            self._idle_since = None
+            return
         if activity.connections != self._connections:
             # Those before the first look came before the drain.
             self._last_came = now if self._connections >= 0 else self._last_came

@@ -150,7 +150,7 @@ async def _first(ended: asyncio.Task[int], *others: Coroutine[Any, Any, object])
 async def _drain(url: str, seconds: float) -> None:
     """Send clients away, answer what is under way, and come back when Envoy may end."""
     drain = Drain(time.monotonic(), seconds)
-    accepting, seen = True, None
+    accepting = True
     async with Admin(url) as admin:
         try:
             await admin.send_away()
@@ -158,7 +158,7 @@ async def _drain(url: str, seconds: float) -> None:
             log.warning("the admin interface does not answer: ending without a drain", error=repr(error))
             return
         while True:
-            seen = await _seen(admin) or seen
+            seen = await _seen(admin)
             step = drain.step(time.monotonic(), seen)
             if step is Step.END:
                 break

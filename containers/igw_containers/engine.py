@@ -50,8 +50,8 @@ SETTLED_SECONDS = 0.3
 """From a listing after a happening to another: the engine tells of some before it lists them so."""
 GATHER_SECONDS = 0.02
 """From a happening to its listing, which then tells of its neighbours too."""
-BURST_SECONDS = 0.05
-"""For the events that are told again; they come at once, and nothing says which is the last."""
+BURST_SECONDS, BURSTS = 0.05, 20
+"""Without one of the events that are told again: they come at once, and nothing says which is the last."""
 GAP_SECONDS = 10.0
 """Without events, after which too many may be lost to go on from the last one."""
 AGAIN_SECONDS = 60
@@ -108,7 +108,7 @@ class Engine:
         with contextlib.closing(opened):
             ended = asyncio.Event()
             _read(opened.lines, self._hear, ended)
-            await asyncio.sleep(BURST_SECONDS)
+            await self._burst()
             while not ended.is_set():
                 happened = self._happened.is_set()
                 self._happened.clear()
@@ -118,6 +118,14 @@ class Engine:
                 await self._next(ended, SETTLED_SECONDS if happened else LISTING_SECONDS)
                 # Its neighbours are gathered meanwhile, and a flood leaves the engine half of the time.
                 await asyncio.sleep(max(GATHER_SECONDS, spent))
+
+    async def _burst(self) -> None:
+        """Wait for the events that are told again, before a listing is believed."""
+        for _ in range(BURSTS):
+            before = self._presence.moment
+            await asyncio.sleep(BURST_SECONDS)
+            if self._presence.moment == before:
+                return
 
     def _since(self) -> int:
         """Give the moment (seconds since 1970) from which on events are wanted; those told twice are heard once."""
@@ -251,7 +259,7 @@ def _read(lines: "CancellableStream[bytes]", hear: Callable[[Any], None], ended:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
             # Silent for long, cut, or closed by us while it was read (AttributeError): the next attempt tells which.
             with contextlib.suppress(AttributeError, *ERRORS):
-                for line in lines:
+                for line in filter(None, lines):
                     loop.call_soon_threadsafe(hear, json.loads(line))
             loop.call_soon_threadsafe(ended.set)
 

@@ -19,6 +19,7 @@ CLIENTS = 8
 WORK_MS = 20
 """How long the demo's model server takes for an answer: so some requests are always under way."""
 TIMEOUT_SECONDS = 15.0
+CONNECT_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,9 @@ async def _client(  # noqa: PLR0913 - what it asks whom, and where it counts
         "content-type": "application/json",
         "x-demo-delay-ms": str(WORK_MS),
     }
-    async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, headers=headers) as client:
+    async with httpx.AsyncClient(
+        timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS), headers=headers
+    ) as client:
         for turn in itertools.count(number):
             if stop.is_set():
                 return

@@ -21,10 +21,14 @@ def parsed(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[st
             patch.setenv(name, value)
         group = cast("click.Group", get_command(app))
         context = click.Context(group)
-        name, command, rest = group.resolve_command(context, list(arguments))
-        assert name is not None
+        found, command, rest = group.resolve_command(context, list(arguments))
+        assert found is not None
         assert command is not None
-        return name, command.make_context(name, rest, parent=context).params
+        if isinstance(command, click.Group):
+            inner, command, rest = command.resolve_command(click.Context(command), rest)
+            assert command is not None
+            found = f"{found} {inner}"
+        return found, command.make_context(found, rest, parent=context).params
 
 
 def variables() -> set[str]:

@@ -148,7 +148,7 @@ def test_command_lines(name: str) -> None:
 def test_a_wrong_command_line_is_found() -> None:
     """An option or a value that igw does not take fails the test above."""
     for argument in ("--no-such-option", "--port=many"):
-        with pytest.raises(Exception, match="No such option|valid integer"):
+        with pytest.raises(Exception, match=r"No such option|valid integer"):
             parsed(["xds", argument], {})
     with pytest.raises(Exception, match="valid integer"):
         parsed(["extproc"], {"IGW_MAX_BODY_BYTES": "16MiB"})
@@ -249,9 +249,14 @@ def test_policies_close_what_is_for_the_pod_alone() -> None:
 
 
 def test_metrics_are_read_from_ports_that_are_there() -> None:
-    """The PodMonitor's ports are those of pods; each container of ours has one of them."""
+    """The PodMonitor's ports are those of pods; each container of ours has one of them, as the job alerts know."""
     [monitor] = [item for item in OBJECTS if item["kind"] == "PodMonitor"]
-    read = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
+    endpoints = monitor["spec"]["podMetricsEndpoints"]
+    read = {endpoint["port"] for endpoint in endpoints}
+    jobs = {rule["replacement"] for endpoint in endpoints for rule in endpoint["relabelings"]}
+    alerts = (ROOT / "deploy" / "compose" / "alerts.yml").read_text(encoding="utf-8")
+    assert set(re.findall(r'job="([a-z-]+)"', alerts)) <= jobs
+    assert jobs == {container["name"] for _, container in OURS.values()}
     for _, container in OURS.values():
         assert len(read & {port["name"] for port in container["ports"]}) == 1
     assert read <= set.union(*(port_names(workload) for workload in WORKLOADS.values()))

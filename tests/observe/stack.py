@@ -77,7 +77,7 @@ def _rounds(gateway: Running, over: Callable[[], bool], most: int) -> None:
 
 
 def _round(gateway: Running) -> None:
-    for request in (
+    requests: tuple[Callable[[], object], ...] = (
         lambda: gateway.post("chat", chat()),
         lambda: gateway.post("chat", chat()),
         lambda: gateway.post("chat", chat("demo-large")),
@@ -86,6 +86,7 @@ def _round(gateway: Running) -> None:
         lambda: gateway.post("chat", chat(), token="nobody's"),
         lambda: gateway.post("chat", chat(), headers={"Host": "nobody.example"}),
         lambda: httpx.get(f"{gateway.ready['api']}/v1alpha1/inference/gateways"),
-    ):
+    )
+    for request in requests:
         with contextlib.suppress(httpx.HTTPError):
             request()

@@ -32,7 +32,7 @@ def test_gateways_deployments_and_shares() -> None:
     assert metrics["igw_gateway_info"] == [({"gateway_id": gateway_id(1), "gateway": "gateway-1"}, 1)]
     assert metrics["igw_deployment_info"][0] == (
         {"deployment_id": deployment_id(1), "deployment": "deployment-1", "model": "demo/small"},
-        1,
+        1.0,
     )
     shares = {labels["deployment_id"]: value for labels, value in metrics["igw_traffic_share_ratio"]}
     assert shares == {deployment_id(1): 0.75, deployment_id(2): 0.25}

@@ -46,7 +46,9 @@ def test_fallback_counts_where_the_request_went(observed: Observed) -> None:
 
     def shown() -> bool:
         expression = question("Fallback").replace("[30s]", "[2m]")
-        found = {f["metric"]["deployment"]: f["value"] for f in observed.prometheus.ask(expression)}
+        found: dict[str, float] = {
+            f["metric"]["deployment"]: f["value"] for f in observed.prometheus.ask(expression)
+        }
         return found[CANARY] > 0 > found[STABLE]
 
     eventually(shown, SECONDS, pause=0.5)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -33,9 +34,7 @@ def envoy(gateway: Running, tmp_path: Path) -> Iterator[Launched]:
         yield made
 
 
-def post(
-    gateway: Running, connection: http.client.HTTPConnection, **more: object
-) -> http.client.HTTPResponse:
+def post(gateway: Running, connection: http.client.HTTPConnection, **more: Any) -> http.client.HTTPResponse:
     """Send a chat completion, and read the answer's headers."""
     headers = gateway.headers("chat", **{"Content-Type": "application/json"})
     connection.request("POST", "/v1/chat/completions", json.dumps(chat(**more)), headers)

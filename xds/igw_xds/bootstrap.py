@@ -7,7 +7,7 @@ from typing import Any
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import base_pb2, config_source_pb2, grpc_service_pb2
+from envoy.config.core.v3 import backoff_pb2, base_pb2, config_source_pb2, grpc_service_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2, scoped_route_pb2
@@ -17,11 +17,13 @@ from google.protobuf.json_format import MessageToJson
 
 from igw_xds import names, stats_listener
 from igw_xds.resources.clusters import http2, service_cluster
-from igw_xds.resources.messages import ads, packed, socket_address
+from igw_xds.resources.messages import ads, packed, seconds, socket_address
 from igw_xds.settings import HostPort
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot
 
 MAX_CLIENT_CONNECTIONS = 50_000
+_RECONNECT = backoff_pb2.BackoffStrategy(base_interval=seconds(0.5), max_interval=seconds(5))
+"""When the control plane is gone. Envoy's own longest pause is 30 s, for which a new Envoy would stay without work."""
 RUNTIME = {"re2.max_program_size.error_level": 8192, "re2.max_program_size.warn_level": 8192}
 """A path gateway matches every percent-encoding of a model's name; Envoy's limit of 100 is too small for some."""
 
@@ -79,6 +81,7 @@ def _delta() -> config_source_pb2.ApiConfigSource:
     service = grpc_service_pb2.GrpcService(
         envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(
             cluster_name=names.XDS_CLUSTER,
+            retry_policy=base_pb2.RetryPolicy(retry_back_off=_RECONNECT),
         )
     )
     return config_source_pb2.ApiConfigSource(

@@ -55,8 +55,10 @@ class Connection:
     settled: bool = False
     """Whether it has once had all that it was to have, or refused some of it."""
     held_back: Mapping[str, Refusal] = field(default_factory=dict)
+    heard_at: float = 0.0
+    """When, in the loop's seconds, the first request came."""
     begun: float | None = None
-    """When, in the loop's seconds, the newest snapshot was published; None once the client had all of it."""
+    """When the newest snapshot was published, or the first request came, if later; None once the client had all."""
     begun_of: dict[str, float] = field(default_factory=dict)
     """The same of the snapshots that open responses were made from, by nonce."""
 
@@ -85,8 +87,9 @@ class Connection:
 
     async def _hear(self, request: Any) -> None:
         first = self.stream.node is None
-        if first and self.begun is not None:
-            self.begun = asyncio.get_running_loop().time()  # what is older did not wait for this client
+        if first:
+            self.heard_at = asyncio.get_running_loop().time()
+            self.begun = None if self.begun is None else self.heard_at
         responses: list[Any] = self.stream.receive(request)
         if first:
             log.info("xds stream opened", **self._who())
@@ -119,7 +122,7 @@ class Connection:
     async def _follow(self, publisher: Publisher, turn: asyncio.Lock) -> None:
         async for snapshot in publisher.watch():
             async with turn:
-                self.begun = publisher.served_since
+                self.begun = max(publisher.served_since, self.heard_at)
                 responses: list[Any] = self.stream.publish(publisher.current or snapshot)
                 await self._write(responses)
 

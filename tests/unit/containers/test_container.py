@@ -119,7 +119,7 @@ def killed(signal: str) -> What | None:
     assert event["Action"] == "kill"
     event["Actor"]["Attributes"]["signal"] = signal
     heard = happening(event)
-    return heard and heard.what
+    return None if heard is None else heard.what
 
 
 def test_somebody_elses_container() -> None:

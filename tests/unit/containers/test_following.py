@@ -72,7 +72,7 @@ def docker_record(number: int = 1, name: str = "llama", **backend: Any) -> Recor
 
 
 def row(name: str = "a", number: int = 1, **fields: Any) -> Replica:
-    known = {"address": "10.0.0.1", "port": 8000, "expires_at": NEVER}
+    known: dict[str, Any] = {"address": "10.0.0.1", "port": 8000, "expires_at": NEVER}
     return Replica(deployment_id(number), name, **(known | fields))
 
 
@@ -198,6 +198,8 @@ async def test_what_is_left_out_is_told_once(
 ) -> None:
     """Once a reason, not each listing; and counted."""
     await put(store, docker_record())
+    following.take((container("a"),))
+    await becomes(store, row("a"))
     two = container("odd", addresses={"x": "10.0.0.1", "y": "10.0.0.2"})
     with capture_logs() as logs:
         for number in range(3):

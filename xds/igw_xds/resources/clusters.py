@@ -85,6 +85,8 @@ def service_clusters(data_plane: DataPlane) -> list[cluster_pb2.Cluster]:
     for cluster in (extauth, extproc):
         cluster.outlier_detection.CopyFrom(_unreachable())
         cluster.connect_timeout.CopyFrom(seconds(SERVICE_CONNECT_SECONDS))
+        # What is under way on an instance that froze is asked of another, and need not wait for its time limit.
+        cluster.close_connections_on_host_health_failure = True
     return [extauth, extproc]
 
 
