@@ -8,14 +8,15 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 # --- what igw needs: the venv /opt/igw, without pip ---
 FROM ${BASE_IMAGE} AS packages
 ARG PIP_NO_INDEX=
-ENV PIP_NO_INDEX=${PIP_NO_INDEX} PIP_FIND_LINKS=/wheels PIP_ONLY_BINARY=:all: PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 \
-    PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_QUIET=1
+ENV PIP_NO_INDEX=${PIP_NO_INDEX} PIP_FIND_LINKS=/wheels PIP_ONLY_BINARY=:all: PIP_NO_CACHE_DIR=1 PIP_QUIET=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 # The glob may match nothing: then /wheels holds the lock alone.
 COPY requirements-runtime.lock build/wheels* /wheels/
 # What is not read at run time goes: C sources, tests, Swagger's editor and its source maps. The root is read-only
 # then, so modules are compiled here; with a hash of their source and no time of day, two builds write the same.
 RUN python3 -m venv --without-pip /opt/igw \
-    && python3 -m pip --python /opt/igw/bin/python3 install --require-hashes -r /wheels/requirements-runtime.lock \
+    && python3 -m pip --python /opt/igw/bin/python3 install --no-compile --require-hashes \
+        -r /wheels/requirements-runtime.lock \
     && find /opt/igw -type f \( -name '*.[ch]' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.map' \) -delete \
     && find /opt/igw/lib \( -type d -name tests -o -name 'swagger-editor*' \) -prune -exec rm -r {} + \
     && /opt/igw/bin/python3 -m compileall -q --invalidation-mode unchecked-hash /opt/igw/lib
@@ -28,7 +29,7 @@ RUN python3 -m venv --without-pip /opt/build \
 COPY . /source
 # All that the last stage adds to the packages, at its place below /own.
 RUN python3 -m pip --python /opt/build/bin/python3 wheel --no-deps --no-build-isolation --wheel-dir /own /source \
-    && python3 -m pip --python /opt/igw/bin/python3 install --no-deps --no-index --root /own /own/*.whl \
+    && python3 -m pip --python /opt/igw/bin/python3 install --no-compile --no-deps --no-index --root /own /own/*.whl \
     && rm /own/*.whl \
     && /opt/igw/bin/python3 -m compileall -q --invalidation-mode unchecked-hash -s /own /own/opt/igw/lib \
     && install -D -m 755 /source/deploy/ready /own/usr/local/bin/ready
@@ -59,7 +60,7 @@ CMD ["--help"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="inference-gateway" \
-      org.opencontainers.image.description="The control plane of an open inference gateway, and the services that its Envoys ask" \
+      org.opencontainers.image.description="Control plane of an inference gateway, and the services that its Envoys ask" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

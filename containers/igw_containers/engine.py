@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -153,21 +153,14 @@ class Engine:
 
     async def _list(self, lister: APIClient) -> None:
         asked = self._presence.moment
-        documents = await _aside(partial(lister.containers, filters={"label": DEPLOYMENT_LABEL}))
+        listing = await _aside(partial(_listing, lister))
         self.metrics.listings.inc()
-        self._presence.listed(asked, self._bounded(documents))
+        if listing.too_many and not self._too_many:
+            log.error("too many labelled containers: the newest are left out", most=MOST)
+        self._too_many = listing.too_many
+        self._presence.listed(asked, listing.containers)
         self._back()
         self._tell()
-
-    def _bounded(self, documents: list[Any]) -> Iterator[Container]:
-        """Read a listing, up to the most that are looked at."""
-        if len(documents) > MOST and not self._too_many:
-            log.error(
-                "too many labelled containers: the rest is left out", containers=len(documents), most=MOST
-            )
-        self._too_many = len(documents) > MOST
-        # The oldest: the engine lists the newest first, and those that serve already are to stay.
-        return (known for known in map(container, documents[-MOST:]) if known is not None)
 
     async def _next(self, ended: asyncio.Event, longest: float) -> None:
         """Wait until a listing is due, or the events are at their end."""
@@ -234,6 +227,22 @@ def _open(url: str, since: int) -> _Opened:
         response.raise_for_status()
         closing.pop_all()
     return _Opened(lister, listener, CancellableStream(response.iter_lines(chunk_size=65536), response))
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """The containers that are up, and whether there are more than are looked at."""
+
+    containers: Sequence[Container]
+    too_many: bool
+
+
+def _listing(lister: APIClient) -> _Listing:
+    """List what is labelled. Blocks; raises one of ERRORS."""
+    documents = lister.containers(filters={"label": DEPLOYMENT_LABEL})
+    # The engine lists the newest first, and those that serve already are to stay.
+    known = (container(document) for document in documents[-MOST:])
+    return _Listing([each for each in known if each is not None], len(documents) > MOST)
 
 
 def _version(url: str) -> str:

@@ -25,7 +25,7 @@ class _Absence:
 
     def outlasts(self, asked: Moment, listed: Container | None) -> bool:
         """Say whether a container does not count after a listing that was asked for at a moment, either."""
-        if False:
+        if self.since > asked:
             return True
         match self.why:
             case "stopping":

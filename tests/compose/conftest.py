@@ -1,15 +1,29 @@
-"""One stack for all tests of this folder."""
+"""One stack for all tests of this folder, and the table of faults that they fill."""
 
+import os
 from collections.abc import Iterator
 
+import docker
 import pytest
 
+from tests.compose.faults import Row, written
 from tests.compose.stack import Stack, running
+from tests.engine import Images
+from tests.engine import engine as engine
+from tests.engine import images as images
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    """The demo, up."""
-    images = {"IGW_IMAGE": "inference-gateway:test", "IGW_ENVOY_IMAGE": "inference-gateway-envoy:test"}
-    with running(images) as found:
+def stack(engine: docker.DockerClient, images: Images) -> Iterator[Stack]:
+    """The demo, up; Compose builds for itself, from the layers and packages that are there."""
+    with running(engine, {"IGW_IMAGE": images.gateway, "IGW_ENVOY_IMAGE": images.envoy}) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def rows() -> Iterator[list[Row]]:
+    """Collect the rows of the table; IGW_REWRITE=1 writes it into docs/deploy.md."""
+    found: list[Row] = []
+    yield found
+    if os.environ.get("IGW_REWRITE"):
+        written(found)

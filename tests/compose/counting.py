@@ -89,8 +89,13 @@ async def load(
             stop.set()
 
 
-async def _client(  # noqa: PLR0913 - what it asks whom, and where it counts
-    addresses: Callable[[], Sequence[str]], number: int, token: str, model: str, tally: Tally, stop: asyncio.Event
+async def _client(  # noqa: PLR0913, PLR0917 - what it asks whom, and where it counts
+    addresses: Callable[[], Sequence[str]],
+    number: int,
+    token: str,
+    model: str,
+    tally: Tally,
+    stop: asyncio.Event,
 ) -> None:
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]})
     headers = {

@@ -22,7 +22,14 @@ from docker.models.containers import Container
 
 ROOT = Path(__file__).parents[2]
 UP_SECONDS = 600
-PORTS = ("IGW_PORT", "IGW_PORT_2", "IGW_API_PORT", "IGW_API_GRPC_PORT", "IGW_PROMETHEUS_PORT", "IGW_GRAFANA_PORT")
+PORTS = (
+    "IGW_PORT",
+    "IGW_PORT_2",
+    "IGW_API_PORT",
+    "IGW_API_GRPC_PORT",
+    "IGW_PROMETHEUS_PORT",
+    "IGW_GRAFANA_PORT",
+)
 MODELS = {"demo/small": ("llama", "llama-canary"), "demo-large": ("mistral",)}
 
 
@@ -43,7 +50,7 @@ class Stack:
             **{name: str(port) for name, port in self.ports.items()},
             **self.images,
             "COMPOSE_PROJECT_NAME": self.project,
-            "COMPOSE_PARALLEL_LIMIT": "4",
+            "PIP_NO_INDEX": "1",
         }
 
     def compose(self, *arguments: str, profile: str = "demo") -> str:
@@ -86,9 +93,13 @@ class Stack:
         """Have so many containers of a service and change nothing else."""
         self.compose("up", "--detach", "--no-recreate", "--no-deps", "--scale", f"{service}={count}", service)
 
-    def address(self, service: str, network: str) -> str:
-        """Give the address of a service's first container in one of the project's networks."""
-        container = self.container(service)
+    def envoys(self) -> list[str]:
+        """Give host and port of the Envoys that are there, as a load balancer beside them reaches them."""
+        found = (self.address_of(self.container(name), "gateway") for name in ("envoy-1", "envoy-2"))
+        return [f"{address}:8080" for address in found if address]
+
+    def address_of(self, container: Container, network: str) -> str:
+        """Give a container's address in one of the project's networks."""
         container.reload()
         found = container.attrs["NetworkSettings"]["Networks"][f"{self.project}_{network}"]["IPAddress"]
         return str(found)
@@ -126,16 +137,15 @@ def free_ports() -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def running(images: Mapping[str, str]) -> Iterator[Stack]:
-    """Bring the demo up, as its README does, and take all of it down again, whatever happened."""
-    stack = Stack(f"igwtest{os.getpid()}", free_ports(), images, docker.from_env())
+def running(engine: docker.DockerClient, images: Mapping[str, str]) -> Iterator[Stack]:
+    """Bring the demo up, as the README does, and take all of it down again, whatever happened."""
+    stack = Stack(f"igwtest{os.getpid()}", free_ports(), images, engine)
     try:
-        stack.compose("up", "--detach", "--build")
+        stack.compose("up", "--build", "--detach")
         eventually(lambda: serving(stack), 120, stack.logs)
         yield stack
     finally:
         stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "3")
-        stack.engine.close()
 
 
 def serving(stack: Stack) -> bool:

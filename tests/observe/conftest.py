@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from igw_xds.stats_listener import SHOWN
 
 from tests.observe.stack import refusing_proxy, traffic
 from tests.observe.tools import Prometheus, prometheus, tool
@@ -47,9 +48,10 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
 def _targets(gateway: Running) -> dict[str, dict[str, Any]]:
     """Give where the jobs' targets are here; Envoy is asked what its listener for metrics asks its admin interface."""
     ours = {job: {"static_configs": [{"targets": [_ops(gateway, job)]}]} for job in SERVICES}
+    asked = urlsplit(SHOWN["/metrics"])
     admin = {
-        "metrics_path": "/stats/prometheus",
-        "params": {"usedonly": [""]},
+        "metrics_path": asked.path,
+        "params": parse_qs(asked.query, keep_blank_values=True),
         "static_configs": [{"targets": [urlsplit(gateway.ready["envoyAdmin"]).netloc]}],
     }
     return {**ours, "envoy": admin}

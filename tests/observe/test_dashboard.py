@@ -17,7 +17,7 @@ COLUMNS = 24
 def test_it_is_what_grafana_reads() -> None:
     """A dashboard of a known schema, with an address of its own, that Grafana gives an id."""
     found = dashboard()
-    assert found["schemaVersion"] >= 39
+    assert found["schemaVersion"] >= 41
     assert (found["uid"], found["title"]) == ("inference-gateway", "Inference Gateway")
     assert "id" not in found
 
@@ -89,4 +89,7 @@ def test_provisioning_leads_to_it() -> None:
     [provider] = yaml.safe_load((GRAFANA / "provisioning/dashboards/inference-gateway.yaml").read_text())[
         "providers"
     ]
-    assert provider["options"]["path"] == "/var/lib/grafana/dashboards"
+    mounted = yaml.safe_load((COMPOSE.parents[1] / "compose.yaml").read_text())["services"]["grafana"][
+        "volumes"
+    ]
+    assert f"./deploy/compose/grafana/dashboards:{provider['options']['path']}:ro" in mounted

@@ -35,7 +35,10 @@ class Launched:
         command += ["--node-id", self.folder.name, *options]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "TMPDIR": str(self.folder), **(environment or {})},
             )
         if wait:
             eventually(lambda: self.running().poll() is not None or self.ready() == 200, 30)

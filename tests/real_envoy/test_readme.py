@@ -9,19 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.readme import CURLS, MANAGING, OWN, README, TRY, blocks
 from tests.real_envoy.running import REPLICAS, Running, eventually
-
-ROOT = Path(__file__).parents[2]
-
-
-README = (ROOT / "README.md").read_text()
-BEFORE, MANAGING = README.split("\n## Manage it through the API\n")
-MANAGING = MANAGING.split("\n## ")[0]
-
-
-def blocks(language: str, text: str = BEFORE) -> list[str]:
-    """Give the fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def environment(gateway: Running) -> dict[str, str]:
@@ -31,9 +20,6 @@ def environment(gateway: Running) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "IGW_CONFIG": "",
     }
-
-
-CURLS = [curl for block in blocks("sh") if "curl" in block for curl in block.strip().split("\n\n")]
 
 
 @pytest.mark.parametrize("command", CURLS)
@@ -53,7 +39,7 @@ def test_curl_examples(gateway: Running, command: str) -> None:
 
 def test_python_example(gateway: Running) -> None:
     """The OpenAI client lists the models and streams an answer."""
-    [program] = blocks("python")
+    [program] = blocks("python", TRY)
     program = program.replace(":8080", f":{gateway.port}")
     answer = subprocess.run(
         [sys.executable, "-c", program],
@@ -69,9 +55,9 @@ def test_python_example(gateway: Running) -> None:
 
 def test_definitions_example(tmp_path: Path, gateway: Running) -> None:
     """The definitions are valid, Envoy accepts them, and they render."""
-    [definitions] = blocks("yaml")
+    [definitions] = blocks("yaml", OWN)
     (tmp_path / "gateways.yaml").write_text(definitions)
-    [block] = [block for block in blocks("sh") if "igw validate" in block]
+    [block] = [block for block in blocks("sh", OWN) if "igw validate" in block]
     for line in block.splitlines()[:2]:
         answer = subprocess.run(
             ["bash", "-c", line],

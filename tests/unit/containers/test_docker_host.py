@@ -1,8 +1,14 @@
 """`--docker-host`: what it takes, and that all else is told before anything is started."""
 
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
 import pytest
 import typer
+from igw_cli.layout import Layout, Ports, services
 from igw_cli.options import docker_host
+from igw_xds.settings import AuthTransport
 
 from tests.unit.cli.program import igw
 
@@ -50,3 +56,26 @@ def test_exit_status(command: str) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "ssh://root@host" in done.stderr
     assert "--docker-host" in done.stderr
+
+
+@pytest.mark.parametrize("url", ["unix:///var/run/docker.sock", None])
+def test_igw_up_passes_it_on(url: str | None) -> None:
+    """To the control plane, which follows the engine."""
+    ports: dict[str, Any] = {field.name: 1 for field in fields(Ports) if field.name != "models"}
+    layout = Layout(
+        ports=Ports(**ports),
+        listen="127.0.0.1",
+        files=(),
+        state_dir=Path("/nowhere"),
+        organization=None,
+        admin_organization="acme",
+        management=(),
+        docker_host=url,
+        auth_transport=AuthTransport.HTTP,
+        zone=None,
+        domain="gw.localhost",
+        max_body_bytes=1024,
+        log_level="info",
+    )
+    (argv,) = [child.argv for child in services(layout, demo=False) if child.name == "xds"]
+    assert [argv[at + 1] for at, part in enumerate(argv) if part == "--docker-host"] == ([url] if url else [])

@@ -1,0 +1,165 @@
+"""What is done to the stack while clients count, how it is mended, what may fail for it, and the table of it all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tests.compose.counting import CLIENTS
+from tests.compose.stack import ROOT, Stack
+
+Deed = Callable[[Stack], object]
+IN_FLIGHT = CLIENTS
+"""Each client has one request under way: no more can be on what is killed."""
+GUIDE = ROOT / "docs" / "deploy.md"
+BEGIN, END = "<!-- faults:begin -->\n", "<!-- faults:end -->"
+
+
+def nothing(_: Stack) -> None:
+    """Mend nothing: the deed leaves all well."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`allowed` requests of `model` may fail; None: any number until a while after it is mended.
+
+    `slowest` is the longest that an answer may take, in seconds. `hold` is how long it stays as it is.
+    """
+
+    name: str
+    do: Deed
+    mend: Deed = nothing
+    allowed: int | None = 0
+    slowest: float = 3.0
+    hold: float = 2.0
+    model: str = "demo/small"
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was seen of a fault; seconds."""
+
+    fault: Fault
+    requests: int
+    failed: int
+    failing: float
+    slowest: float
+
+
+def paused(service: str, title: str, *, hold: float, slowest: float, why: str) -> Fault:
+    """Give the fault of a container that is frozen, and goes on."""
+    return Fault(
+        f"freeze {title} for {hold:.0f} s",
+        lambda stack: stack.container(service).pause(),
+        lambda stack: stack.container(service).unpause(),
+        hold=hold,
+        slowest=slowest,
+        why=why,
+    )
+
+
+def killed(
+    service: str, title: str, *, allowed: int | None = 0, model: str = "demo/small", why: str = ""
+) -> Fault:
+    """Give the fault of a container that is killed, as by `docker kill`, and started again."""
+    return Fault(
+        f"kill {title}",
+        lambda stack: stack.container(service).kill(),
+        lambda stack: stack.container(service).start(),
+        allowed,
+        model=model,
+        why=why,
+    )
+
+
+def restarted(service: str, title: str) -> Fault:
+    """Give a restart in good order."""
+    return Fault(f"restart {title}", lambda stack: stack.container(service).restart(timeout=10))
+
+
+def scaled(service: str, count: int, title: str) -> Fault:
+    """Give a change of the number of a service's containers."""
+    return Fault(title, lambda stack: stack.scale(service, count))
+
+
+FAULTS = (
+    scaled("llama", 3, "scale `llama` from 1 to 3"),
+    paused("llama", "one `llama` of 3", hold=2, slowest=5, why="what was under way on it waits for it"),
+    killed("llama", "one `llama` of 3", allowed=IN_FLIGHT, why="what was under way on it"),
+    scaled("llama", 1, "scale `llama` from 3 to 1"),
+    killed(
+        "llama-canary",
+        "the only `llama-canary`",
+        allowed=IN_FLIGHT,
+        why="what was under way on it; `llama` gets its share",
+    ),
+    killed(
+        "mistral",
+        "the only `mistral`",
+        allowed=None,
+        model="demo-large",
+        why="503 at once: nobody else has that model",
+    ),
+    killed("extauth", "one `extauth` of 2"),
+    paused(
+        "extauth",
+        "one `extauth` of 2",
+        hold=6,
+        slowest=4,
+        why="found within two seconds; what waited is asked anew",
+    ),
+    restarted("extauth", "one `extauth` of 2"),
+    killed("extproc", "one `extproc` of 2"),
+    paused(
+        "extproc",
+        "one `extproc` of 2",
+        hold=6,
+        slowest=4,
+        why="found within two seconds; what waited is asked anew",
+    ),
+    restarted("extproc", "one `extproc` of 2"),
+    killed("authority", "the `authority`", why="tokens that are known pass for up to 60 s"),
+    killed("control-plane", "the `control-plane`", why="Envoys go on with what they have"),
+    restarted("control-plane", "the `control-plane`"),
+    killed("docker-proxy", "the `docker-proxy`", why="what is known of containers stays"),
+    killed("envoy-1", "`envoy-1` of 2", allowed=IN_FLIGHT, why="what was under way on it"),
+    Fault(
+        "replace `envoy-1` by a new container",
+        lambda stack: stack.compose("up", "--detach", "--no-deps", "--force-recreate", "envoy-1"),
+    ),
+    scaled("extauth", 1, "scale `extauth` from 2 to 1"),
+    killed("extauth", "the only `extauth`", allowed=None, why="503 at once: closed, not open"),
+    scaled("extauth", 2, "scale `extauth` from 1 to 2"),
+)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Give the table in Markdown."""
+    lines = [
+        "| what happens | requests | failed | may fail | failing for | slowest answer | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.fault.name} | {row.requests} | {row.failed} | {may_fail(row.fault)} | {row.failing:.1f} s "
+        f"| {row.slowest:.1f} s | {row.fault.why} |"
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def may_fail(fault: Fault) -> str:
+    """Say how many may fail."""
+    return "until it is back" if fault.allowed is None else str(fault.allowed)
+
+
+def written(rows: Sequence[Row]) -> None:
+    """Put the table into the guide, between its marks."""
+    before, rest = GUIDE.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    GUIDE.write_text(before + BEGIN + table(rows) + END + after, encoding="utf-8")
+
+
+def documented() -> list[tuple[str, str]]:
+    """Give the guide's faults, and how many may fail for each."""
+    text = GUIDE.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
+    return [(row[0], row[3]) for row in cells]

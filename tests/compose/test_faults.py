@@ -1,0 +1,42 @@
+"""Containers are scaled, killed, frozen, restarted and replaced while clients count."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.compose.counting import load
+from tests.compose.faults import FAULTS, Fault, Row, documented, may_fail
+from tests.compose.stack import Stack, eventually, serving
+
+BEFORE_SECONDS = 1.0
+AFTER_SECONDS = 2.0
+BACK_SECONDS = 45.0
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.timeout(180)
+async def test_what_fails_and_for_how_long(stack: Stack, rows: list[Row], fault: Fault) -> None:
+    """No request fails but for those that the table allows, and all is well again afterwards."""
+    addresses = stack.envoys()
+    async with load(lambda: addresses, stack.token, model=fault.model) as tally:
+        await asyncio.sleep(BEFORE_SECONDS)
+        await asyncio.to_thread(fault.do, stack)
+        await asyncio.sleep(fault.hold)
+        await asyncio.to_thread(fault.mend, stack)
+        addresses[:] = await asyncio.to_thread(stack.envoys)
+        await asyncio.to_thread(eventually, lambda: serving(stack), BACK_SECONDS, stack.logs)
+        mended = time.time()
+        await asyncio.sleep(AFTER_SECONDS)
+    row = Row(fault, len(tally.outcomes), len(tally.failures), tally.failing_seconds, tally.slowest)
+    rows.append(row)
+    late = [outcome for outcome in tally.failures if outcome.sent > mended + AFTER_SECONDS / 2]
+    assert not late, (row, tally.reasons)
+    assert fault.allowed is None or row.failed <= fault.allowed, (row, tally.reasons, stack.logs())
+    assert row.slowest <= fault.slowest, row
+    assert row.requests - row.failed > 50, row
+
+
+def test_the_table_is_that_of_these_tests() -> None:
+    """docs/deploy.md promises what is tested here, fault by fault."""
+    assert documented() == [(fault.name, may_fail(fault)) for fault in FAULTS]

@@ -1,0 +1,114 @@
+"""What the containers of the stack may do, and what they hold."""
+
+import json
+import re
+from typing import Any
+
+from docker.models.containers import Container
+
+from tests.compose.stack import Stack
+
+PRIVATE = ("docker-proxy",)
+"""What starts as root to join the group of Docker's socket, and goes on as nobody in particular."""
+DROPPED = {"DAC_OVERRIDE", "SYS_CHROOT", "NET_RAW", "MKNOD", "CHOWN", "FOWNER", "KILL", "SETPCAP", "SETFCAP"}
+
+
+def service(container: Container) -> str:
+    """Give the service that a container is of."""
+    return str(container.labels["com.docker.compose.service"])
+
+
+def test_every_process_runs_as_an_ordinary_user(stack: Stack) -> None:
+    """In each container, no process has root's user id, and none can win capabilities."""
+    found = stack.containers()
+    assert len(found) >= 12
+    for container in found:
+        status = said(container, ["cat", "/proc/1/status"])
+        assert re.search(r"^Uid:\s+10001\s+10001\s+10001\s+10001$", status, re.MULTILINE), service(container)
+        for kind in ("Inh", "Prm", "Eff"):
+            assert re.search(rf"^Cap{kind}:\s+0+$", status, re.MULTILINE), (service(container), status)
+        assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE), service(container)
+
+
+def test_how_containers_are_held(stack: Stack) -> None:
+    """No capability is added, file systems are read-only, memory and processes are bounded."""
+    for container in stack.containers(running_only=False):
+        host: dict[str, Any] = container.attrs["HostConfig"]
+        assert not host["CapAdd"], service(container)
+        assert not host["Privileged"], service(container)
+        dropped = set(host["CapDrop"])
+        assert dropped == {"ALL"} or (service(container) in PRIVATE and dropped >= DROPPED), service(
+            container
+        )
+        assert host["ReadonlyRootfs"], service(container)
+        assert "no-new-privileges:true" in host["SecurityOpt"], service(container)
+        assert host["PidsLimit"], service(container)
+        assert host["Memory"] or service(container) == "demo-setup", service(container)
+        for bindings in (host["PortBindings"] or {}).values():
+            assert {binding["HostIp"] for binding in bindings} == {"127.0.0.1"}, service(container)
+
+
+def test_who_reaches_docker(stack: Stack) -> None:
+    """The socket is mounted into the proxy alone; the control plane may read through it, and nothing else."""
+    for container in stack.containers(running_only=False):
+        sources = [mount["Source"] for mount in container.attrs["Mounts"]]
+        assert any(source.endswith("docker.sock") for source in sources) == (
+            service(container) == "docker-proxy"
+        )
+    assert ask(stack, "control-plane", "GET", "http://docker-proxy:2375/containers/json") == "200"
+    for method, path in (
+        ("POST", "/containers/json"),
+        ("POST", "/containers/create"),
+        ("GET", "/containers/x/json"),
+        ("GET", "/images/json"),
+        ("GET", "/containers/json/../../images/json"),
+        ("GET", "/v1.41/info"),
+    ):
+        assert ask(stack, "control-plane", method, f"http://docker-proxy:2375{path}") == "403", (method, path)
+
+
+def test_what_networks_keep_apart(stack: Stack) -> None:
+    """A model server finds neither Docker nor the API nor the services; nor does an Envoy find Docker."""
+    unknown = (
+        "http://docker-proxy:2375/_ping",
+        "http://extauth:18012/healthz",
+        "http://authority:18100/demo/calls",
+    )
+    for url in unknown:
+        assert ask(stack, "llama", "GET", url) == "gaierror"
+    assert ask(stack, "envoy-1", "GET", unknown[0]) == "gaierror"
+    assert ask(stack, "envoy-1", "GET", "http://control-plane:18001/healthz") == "200"
+
+
+def test_no_secret_is_told(stack: Stack) -> None:
+    """Tokens and keys stand in no log, no label, no environment and no command line."""
+    admin = stack.compose("exec", "-T", "control-plane", "cat", "/run/igw/admin-token").strip()
+    other = stack.compose("exec", "-T", "authority", "igw", "demo", "token", "wandb").strip()
+    secrets = (admin, other, stack.token)
+    assert all(len(secret) > 20 for secret in secrets)
+    for container in stack.containers(running_only=False):
+        told = container.logs().decode(errors="replace") + json.dumps(container.attrs)
+        assert not any(secret in told for secret in secrets), service(container)
+
+
+def ask(stack: Stack, who: str, method: str, url: str) -> str:
+    """Ask from inside a container, path as it is; give the status, or the name of what went wrong."""
+    program = (
+        "import http.client, sys, urllib.parse\n"
+        "method, url = sys.argv[1:]\n"
+        "at = urllib.parse.urlsplit(url)\n"
+        "try:\n"
+        "    connection = http.client.HTTPConnection(at.hostname, at.port, timeout=3)\n"
+        "    connection.request(method, at.path)\n"
+        "    print(connection.getresponse().status)\n"
+        "except OSError as error:\n"
+        "    print(type(error).__name__)\n"
+    )
+    return said(stack.container(who), ["python3", "-c", program, method, url]).strip()
+
+
+def said(container: Container, command: list[str]) -> str:
+    """Run a command in a container and give what it printed."""
+    output = container.exec_run(command).output
+    assert isinstance(output, bytes)
+    return output.decode()
