@@ -41,7 +41,7 @@ class Launched:
                 env={**os.environ, "TMPDIR": str(self.folder), **(environment or {})},
             )
         if wait:
-            eventually(lambda: self.running().poll() is not None or self.ready() == 200, 30)
+            eventually(lambda: self.running().poll() is not None or self.ready() == 200, 60)
             assert self.running().poll() is None, self.log()
 
     def running(self) -> subprocess.Popen[bytes]:
@@ -60,7 +60,7 @@ class Launched:
     def signal(self, signum: signal.Signals = signal.SIGTERM) -> None:
         self.running().send_signal(signum)
 
-    def ended(self, seconds: float = 20) -> float:
+    def ended(self, seconds: float = 40) -> float:
         """Wait for its end; give the seconds that took."""
         began = time.monotonic()
         self.running().wait(seconds)
