@@ -37,7 +37,7 @@ def engine() -> Iterator[docker.DockerClient]:
     if os.environ.get("CI"):
         subprocess.run([OFFLINE / "engine"], check=True)
     try:
-        client = docker.from_env()
+        client = docker.from_env(timeout=300)  # seconds; a busy engine takes its time to export an image
         client.ping()
     except DockerException as error:
         pytest.skip(f"no Docker engine (deploy/offline/engine starts one): {error}")

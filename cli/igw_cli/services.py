@@ -140,8 +140,8 @@ def token(
 
     with explained():
         tokens = DemoTokens.load(tokens_file)
-    known = {Provider.COREWEAVE: tokens.coreweave, Provider.WANDB: tokens.wandb}
-    typer.echo(known[provider].token)
+    known = {Provider.COREWEAVE: tokens.coreweave.token, Provider.WANDB: tokens.wandb.token}
+    typer.echo(known[provider])
 
 
 def run_service(service: str, log_level: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
