@@ -125,7 +125,7 @@ def _local_admin(management: Management) -> LocalAdmin | None:
         if not path.exists():
             write_private(path, f"igw-admin-{secrets.token_urlsafe(32)}\n")
             log.info("made a token for the local admin of the management API", file=str(path))
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        if not _private(path.stat()):
             raise CannotStartError(f"{path} may be read by others than its owner: chmod 600 {path}")
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -133,6 +133,15 @@ def _local_admin(management: Management) -> LocalAdmin | None:
     if not token:
         raise CannotStartError(f"{path} holds no token")
     return LocalAdmin(token, organization)
+
+
+def _private(file: os.stat_result) -> bool:
+    """Say whether a file is its owner's alone; root's may be read by a group too.
+
+    That is how Kubernetes and systemd hand secrets over, and PostgreSQL's rule for its key.
+    """
+    others = 0o027 if file.st_uid == 0 else 0o077
+    return not stat.S_IMODE(file.st_mode) & others
 
 
 @contextlib.asynccontextmanager

@@ -1,9 +1,11 @@
 """`igw xds` before it serves: what stands in its way is told, and nothing is started; whose token a caller has."""
 
+import os
 from pathlib import Path
 
 import pytest
 from igw_api.authentication import IdentityUnavailableError, Principal
+from igw_cli.control_plane import _private
 from igw_cli.identity import principal_of
 from igw_extauth.identity import Known, Unavailable, Unknown
 from igw_extauth.identity import Principal as Identified
@@ -31,7 +33,10 @@ def test_broken_files(command: str, option: str, tmp_path: Path) -> None:
         (["--backend-network", "10.0.0.1/8"], "'10.0.0.1/8' is not a network"),
         (["--endpoint-scheme", "ftp"], "--endpoint-scheme is http or https"),
         (["--coreweave-whoami-url", "nowhere"], "must be an absolute http:// or https:// URL"),
-        (["--admin-token-file", "/proc/nowhere", "--organization-id", "acme"], "cannot be kept in /proc/nowhere"),
+        (
+            ["--admin-token-file", "/proc/nowhere", "--organization-id", "acme"],
+            "cannot be kept in /proc/nowhere",
+        ),
         (["--admin-token-file", "/dev/null"], "the admin token needs an organisation"),
     ],
 )
@@ -54,7 +59,7 @@ def test_a_state_folder_that_cannot_be_made(tmp_path: Path) -> None:
     [
         ("store.key", 0o640, "chmod 600 {path}"),
         ("store.key", 0o604, "chmod 600 {path}"),
-        ("token", 0o640, "chmod 600 {path}"),
+        ("token", 0o660, "chmod 600 {path}"),
         ("token", 0o604, "chmod 600 {path}"),
         ("token", 0o600, "{path} holds no token"),
     ],
@@ -68,6 +73,17 @@ def test_a_secrets_file_that_cannot_be_used(name: str, mode: int, reason: str, t
     arguments = ("--state-dir", tmp_path, "--organization-id", "acme", *token)
     done = igw("xds", *PORTS, *arguments, COLUMNS="300")
     assert (done.returncode, reason.format(path=path) in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "private"),
+    [(0o600, 7, True), (0o400, 7, True), (0o640, 7, False), (0o440, 0, True), (0o640, 0, True)]
+    + [(mode, 0, False) for mode in (0o660, 0o444, 0o644)],
+)
+def test_whose_a_token_is(*, mode: int, owner: int, private: bool) -> None:
+    """It is its owner's alone; root's may be read by a group, as Kubernetes and systemd hand secrets over."""
+    file = os.stat_result((0o100000 | mode, 0, 0, 1, owner, 0, 0, 0, 0, 0))
+    assert _private(file) is private
 
 
 def test_identities_in_the_apis_words() -> None:

@@ -11,6 +11,8 @@ from typing import assert_never
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
 from envoy.config.core.v3 import health_check_pb2, protocol_pb2
 from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2
+from envoy.extensions.clusters.common.dns.v3 import dns_pb2
+from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.type.v3 import http_pb2, percent_pb2
 from google.protobuf import any_pb2, wrappers_pb2
@@ -120,10 +122,15 @@ def _over_eds(cluster: cluster_pb2.Cluster) -> None:
 
 
 def _over_dns(cluster: cluster_pb2.Cluster, at: HostPort) -> None:
-    cluster.type = cluster_pb2.Cluster.STATIC if _is_address(at.host) else cluster_pb2.Cluster.STRICT_DNS
-    if cluster.type == cluster_pb2.Cluster.STRICT_DNS:
-        cluster.dns_lookup_family = cluster_pb2.Cluster.V4_PREFERRED
-        cluster.dns_refresh_rate.CopyFrom(seconds(RESOLVE_SECONDS))
+    if _is_address(at.host):
+        cluster.type = cluster_pb2.Cluster.STATIC
+    else:
+        # Every address is an endpoint: what used to be the type STRICT_DNS.
+        every = dns_cluster_pb2.DnsCluster(
+            dns_refresh_rate=seconds(RESOLVE_SECONDS), dns_lookup_family=dns_pb2.V4_PREFERRED
+        )
+        cluster.cluster_type.name = "envoy.clusters.dns"
+        cluster.cluster_type.typed_config.CopyFrom(packed(every))
     cluster.load_assignment.CopyFrom(load_assignment(cluster.name, [at]))
 
 
