@@ -206,7 +206,7 @@ def _another_instance() -> base_pb2.RetryPolicy:
         retry_on="connect-failure,refused-stream,reset",
         num_retries=wrappers_pb2.UInt32Value(value=3),
         retry_back_off=backoff_pb2.BackoffStrategy(base_interval=seconds(0.025), max_interval=seconds(0.25)),
-        host_selection_retry_max_attempts=5,
+        host_selection_retry_max_attempts=20,
     )
     policy.retry_host_predicate.add(
         name="envoy.retry_host_predicates.previous_hosts",

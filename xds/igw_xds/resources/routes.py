@@ -188,7 +188,7 @@ def _retry_policy(*, split: bool) -> route_components_pb2.RetryPolicy:
     policy = route_components_pb2.RetryPolicy(
         retry_on="connect-failure,refused-stream,reset-before-request",
         num_retries=wrappers_pb2.UInt32Value(value=3),
-        host_selection_retry_max_attempts=5,
+        host_selection_retry_max_attempts=20,
     )
     policy.retry_host_predicate.add(
         name="envoy.retry_host_predicates.previous_hosts",
