@@ -112,7 +112,7 @@ def _show(message: bootstrap_pb2.Bootstrap, at: HostPort, admin: HostPort) -> No
 
 def _xds_cluster(at: HostPort) -> cluster_pb2.Cluster:
     """Notice a dead control plane: HTTP/2 pings, because an idle stream says nothing."""
-    return service_cluster(names.XDS_CLUSTER, at, http2(ping_seconds=15))
+    return service_cluster(names.XDS_CLUSTER, at, http2(15))
 
 
 def _complete(message: bootstrap_pb2.Bootstrap) -> None:

@@ -28,7 +28,10 @@ from igw_xds.settings import AuthTransport, DataPlane, HostPort
 # request into a closing connection and may not repeat it.
 MODEL_SERVER_IDLE_SECONDS = 4
 SERVICE_IDLE_SECONDS = 30
-SERVICE_PING_SECONDS = 30
+PING_SECONDS = 30
+FROZEN_SECONDS = 1
+"""How often a connection is asked for a sign of life, and how long that may take. What waits on one that froze is then
+asked of another instance, long before its own time is over."""
 SERVICE_CONNECT_SECONDS = 0.5
 """A request waits for this once when an instance's machine is gone; then the instance is left out."""
 RESOLVE_SECONDS = 2
@@ -76,27 +79,24 @@ def fallback_orders(model: PlannedModel) -> list[tuple[str, ...]]:
 
 def service_clusters(data_plane: DataPlane) -> list[cluster_pb2.Cluster]:
     """Give the clusters of extauth and extproc, whose instances may come, go, die and freeze."""
-    extauth = service_cluster(
-        names.EXTAUTH_CLUSTER, data_plane.extauth, http2(ping_seconds=SERVICE_PING_SECONDS)
-    )
-    extproc = service_cluster(names.EXTPROC_CLUSTER, data_plane.extproc, http2())
-    # The gRPC library under extauth's gRPC port answers no plain request.
+    # The gRPC library under extauth's gRPC port takes frequent pings for an attack, and answers no plain request.
     over_http = data_plane.auth_transport is AuthTransport.HTTP
+    pings = http2(FROZEN_SECONDS if over_http else PING_SECONDS)
+    extauth = service_cluster(names.EXTAUTH_CLUSTER, data_plane.extauth, pings)
     extauth.health_checks.append(_any_answer() if over_http else _any_connection())
+    extproc = service_cluster(names.EXTPROC_CLUSTER, data_plane.extproc, http2(FROZEN_SECONDS))
     extproc.health_checks.append(_any_answer())
     for cluster in (extauth, extproc):
         cluster.outlier_detection.CopyFrom(_unreachable())
         cluster.connect_timeout.CopyFrom(seconds(SERVICE_CONNECT_SECONDS))
-        # What is under way on an instance that froze is asked of another, and need not wait for its time limit.
-        cluster.close_connections_on_host_health_failure = True
     return [extauth, extproc]
 
 
-def http2(*, ping_seconds: int | None = None) -> protocol_pb2.Http2ProtocolOptions:
-    """Give HTTP/2 options, with pings where an idle connection must be known to be alive."""
-    if ping_seconds is None:
-        return protocol_pb2.Http2ProtocolOptions()
-    keepalive = protocol_pb2.KeepaliveSettings(interval=seconds(ping_seconds), timeout=seconds(5))
+def http2(ping_seconds: float) -> protocol_pb2.Http2ProtocolOptions:
+    """Give HTTP/2 options with pings: a connection that answers none in as much time again, or 5 s, is closed."""
+    keepalive = protocol_pb2.KeepaliveSettings(
+        interval=seconds(ping_seconds), timeout=seconds(min(ping_seconds, 5))
+    )
     return protocol_pb2.Http2ProtocolOptions(connection_keepalive=keepalive)
 
 
@@ -235,7 +235,7 @@ def _any_connection() -> health_check_pb2.HealthCheck:
         interval=seconds(1),
         no_traffic_interval=seconds(1),
         unhealthy_interval=seconds(0.5),
-        unhealthy_threshold=wrappers_pb2.UInt32Value(value=1),
+        unhealthy_threshold=wrappers_pb2.UInt32Value(value=2),
         healthy_threshold=wrappers_pb2.UInt32Value(value=1),
         tcp_health_check=health_check_pb2.HealthCheck.TcpHealthCheck(),
     )

@@ -201,11 +201,16 @@ def _ext_proc() -> ext_proc_pb2.ExternalProcessor:
 
 
 def _another_instance() -> base_pb2.RetryPolicy:
-    """Ask another instance where one is gone, or goes while it is asked: asking twice changes nothing."""
+    """Ask another instance where one is gone, or goes while it is asked: asking twice changes nothing.
+
+    What Envoy calls the longest pause between tries is also the longest that one try may take.
+    """
     policy = base_pb2.RetryPolicy(
         retry_on="connect-failure,refused-stream,reset",
         num_retries=wrappers_pb2.UInt32Value(value=3),
-        retry_back_off=backoff_pb2.BackoffStrategy(base_interval=seconds(0.025), max_interval=seconds(0.25)),
+        retry_back_off=backoff_pb2.BackoffStrategy(
+            base_interval=seconds(0.025), max_interval=seconds(AUTH_TIMEOUT_SECONDS)
+        ),
         host_selection_retry_max_attempts=20,
     )
     policy.retry_host_predicate.add(
