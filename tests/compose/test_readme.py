@@ -3,11 +3,12 @@
 import os
 import re
 import subprocess
+import sys
 
 import pytest
 
 from tests.compose.stack import Stack, compose_command, eventually, serving
-from tests.readme import COMPOSE, CURLS, ROOT, blocks
+from tests.readme import COMPOSE, CURLS, ROOT, TRY, blocks
 
 UP, SCALE = blocks("sh", COMPOSE)
 
@@ -40,6 +41,21 @@ def test_up_and_token(stack: Stack) -> None:
 def test_curl_examples(stack: Stack, command: str) -> None:
     """Each curl line answers with a completion."""
     assert '"chat.completion"' in run(stack, command)
+
+
+def test_python_example(stack: Stack) -> None:
+    """The OpenAI client lists the models and streams an answer."""
+    [program] = blocks("python", TRY)
+    done = subprocess.run(
+        [sys.executable, "-c", program.replace(":8080", f":{stack.ports['IGW_PORT']}")],
+        env={**stack.environment, "CW_API_TOKEN": stack.token},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith("['demo-large', 'demo/small']")
+    assert "You said: Hello" in done.stdout
 
 
 def test_scaling_example(stack: Stack) -> None:
