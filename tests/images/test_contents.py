@@ -164,6 +164,20 @@ def test_envoy_is_the_version_of_the_lock(images: Images, engine: docker.DockerC
     assert f"/{version}/" in output
 
 
+def test_licences_are_there(images: Images, engine: docker.DockerClient) -> None:
+    """Whoever gets an image gets the terms of what is in it: of igw, and of Envoy, which comes as a program alone."""
+    for image, path in (
+        (
+            images.gateway,
+            "/opt/igw/lib/python3.11/site-packages/inference_gateway-*.dist-info/licenses/LICENSE",
+        ),
+        (images.envoy, "/usr/local/share/licenses/envoy/LICENSE"),
+    ):
+        text = engine.containers.run(image, ["-c", f"cat {path}"], entrypoint="sh", remove=True)
+        assert b"Apache License" in text
+        assert b"Version 2.0" in text
+
+
 def _can_run(entry: Entry) -> bool:
     return entry.kind == b"2" or (entry.kind in {b"0", b"1"} and bool(entry.mode & 0o111))
 

@@ -1,0 +1,96 @@
+"""`docs/deploy.md` and `compose.yaml` beside each other: settings, services, ports; what Prometheus and alerts name."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = ROOT / "deploy" / "compose"
+TEXT = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
+CHAPTER = (
+    (ROOT / "docs" / "deploy.md")
+    .read_text(encoding="utf-8")
+    .partition("\n## Docker Compose\n")[2]
+    .partition("\n## ")[0]
+)
+JOBS: list[dict[str, Any]] = yaml.safe_load((COMPOSE / "prometheus.yml").read_text(encoding="utf-8"))[
+    "scrape_configs"
+]
+
+
+def test_settings() -> None:
+    """The table has each variable of compose.yaml with its default, and no other; a variable has one default."""
+    used = set(re.findall(r"(?<!\$)\$\{(\w+):-([^}]*)\}", TEXT))
+    rows = re.findall(r"^\| `([A-Z_0-9]+)` \| (?:`([^`]*)`)? *\|", CHAPTER, re.MULTILINE)
+    assert len(rows) == len({name for name, _ in rows})
+    assert set(rows) == used
+    assert not re.findall(r"(?<!\$)\$(?:\{\w+\}|[A-Za-z_])", TEXT), "a variable without a default"
+
+
+def test_services_and_their_images() -> None:
+    """The table of services has each of them, with its image, and the ports that are published."""
+    rows = re.findall(
+        r"^\| ((?:`[a-z0-9-]+`,? ?)+)[^|]*\| `([a-z/-]+)` \|[^|]*\|([^|]*)\|", CHAPTER, re.MULTILINE
+    )
+    told = {
+        name: (image, set(re.findall(r"\d+", ports)))
+        for names, image, ports in rows
+        for name in re.findall(r"`([a-z0-9-]+)`", names)
+    }
+    assert told.keys() == SERVICES.keys()
+    for name, service in SERVICES.items():
+        assert re.search(r":-([^:}]+)", service["image"])[1] == told[name][0], name  # type: ignore[index]
+        published = {re.search(r"PORT\w*:-(\d+)", port)[1] for port in service.get("ports", [])}  # type: ignore[index]
+        together = {"envoy-1": {"8080", "8090"}, "envoy-2": {"8080", "8090"}}
+        assert told[name][1] == together.get(name, published), name
+
+
+def test_every_port_is_published_where_it_is_told() -> None:
+    """At IGW_BIND, this machine alone unless somebody says otherwise."""
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len(ports) >= 6
+    assert all(port.startswith("${IGW_BIND:-127.0.0.1}:") for port in ports)
+
+
+def test_images_have_versions() -> None:
+    """Nothing is pulled as whatever is newest."""
+    for name, service in SERVICES.items():
+        assert re.fullmatch(r"\$\{\w+:-[a-z/-]+:(local|v?\d+\.\d+\.\d+)\}", service["image"]), name
+
+
+def test_what_prometheus_asks_for_is_there() -> None:
+    """Each name that Prometheus resolves is a service or an alias in a network that it shares."""
+    known = set(SERVICES)
+    for service in SERVICES.values():
+        match service.get("networks"):
+            case {"gateway": {"aliases": aliases}}:
+                known |= set(aliases)
+    found = {name for job in JOBS for source in job.get("dns_sd_configs", []) for name in source["names"]}
+    assert found
+    assert found <= known
+    assert "gateway" in SERVICES["prometheus"]["networks"]
+
+
+def test_alerts_and_dashboard_name_jobs_that_there_are() -> None:
+    """A `job` of a rule or a panel that nobody scrapes would never fire, and never show."""
+    text = (COMPOSE / "alerts.yml").read_text(encoding="utf-8") + json.dumps(
+        json.loads((COMPOSE / "grafana/dashboards/inference-gateway.json").read_text(encoding="utf-8"))
+    )
+    named = {job for jobs in re.findall(r'job=~?\\?"([\w|-]+)', text) for job in jobs.split("|")}
+    assert {"control-plane", "extauth", "extproc", "envoy"} <= named <= {job["job_name"] for job in JOBS}
+
+
+def test_image_sizes() -> None:
+    """The rows that deploy/offline/images prints have been filled in."""
+    block = re.search(r"<!-- images:begin -->(.*?)<!-- images:end -->", CHAPTER, re.DOTALL)
+    assert block is not None
+    rows = re.findall(r"^\| `([^`]+)` \| (\d+) MB \|$", block[1], re.MULTILINE)
+    assert [name for name, _ in rows] == [
+        "python:3.11-slim-bookworm",
+        "inference-gateway",
+        "inference-gateway-envoy",
+    ]
