@@ -98,9 +98,11 @@ class Check:
         return self._counted(policy.provider, decide(policy, identity), begun)
 
     def _counted(self, provider: Provider | None, decision: Decision, begun: float) -> Answer:
-        CHECKS.count(provider or "none", _outcome(decision))
+        """Answer, and count it; without a gateway it is one of Envoy's health checks, not a request's."""
         answered = self._answer(decision)
-        CHECK_SECONDS.observe(perf_counter() - begun)
+        if provider is not None:
+            CHECKS.count(provider, _outcome(decision))
+            CHECK_SECONDS.observe(perf_counter() - begun)
         return answered
 
 
@@ -115,7 +117,6 @@ def _outcome(decision: Decision) -> str:
 
 
 _OUTCOMES = {
-    Deny.UNKNOWN_GATEWAY: "unknown_gateway",
     Deny.NO_TOKEN: "unauthenticated",
     Deny.UNKNOWN_TOKEN: "unauthenticated",
     Deny.OTHER_ORGANIZATION: "forbidden",

@@ -117,6 +117,18 @@ class Running:
             for name in REPLICAS
         }
 
+    def slow_authority(self, seconds: float) -> None:
+        """Let the demo's identity authority take so long for every answer from now on."""
+        authority = f"http://127.0.0.1:{self.option('authority', '--port')}"
+        httpx.post(f"{authority}/demo/fault", json={"delay_ms": round(1000 * seconds)}).raise_for_status()
+
+    def looked_up(self) -> dict[str, int]:
+        """Give how often the demo's identity authority was asked, by interface."""
+        calls: dict[str, int] = httpx.get(
+            f"http://127.0.0.1:{self.option('authority', '--port')}/demo/calls"
+        ).json()
+        return calls
+
     def edit(self, change: Callable[[str], str]) -> None:
         """Change the demo's definitions as an editor does: a new file renamed over the old."""
         draft = self.definitions.with_suffix(".new")

@@ -177,6 +177,33 @@ async def test_a_deployment_without_ready_replicas_gives_its_share_to_the_others
     eventually(lambda: own_gateway.post("chat", chat()).status_code == 200)
 
 
+async def test_a_name_that_leads_nowhere_gives_its_share_to_the_others(own_gateway: Running) -> None:
+    """A backend by name has the addresses of the name; without any the other deployment answers all."""
+    original = own_gateway.definitions.read_text()
+    stable, canary = own_gateway.replica_port("small-a"), REPLICAS[2]
+
+    def named(host: str) -> None:
+        static, dns = r"staticBackend:\n(?:    .*\n)+", f"dnsBackend: {{hostname: {host}, port: {stable}}}\n"
+        own_gateway.edit(lambda _: re.sub(static, dns, original, count=1))
+
+    named("localhost")
+    await _replicas_are(own_gateway, {"small-a", canary})
+    async with load(own_gateway) as count:
+        named("nowhere.invalid")
+        await _replicas_are(own_gateway, {canary})
+    assert count.statuses.keys() == {200}, count.failures[:5]
+
+
+async def _replicas_are(gateway: Running, expected: set[str]) -> None:
+    """Wait until these and no others answer."""
+    async with asyncio.timeout(30):
+        while True:
+            count, asked = Count(), itertools.count()
+            await ask(gateway, "chat", count, lambda: next(asked) >= 60)  # noqa: B023 - called before the next round
+            if set(count.replicas) == expected:
+                return
+
+
 async def test_a_broken_edit_keeps_what_was_served(own_gateway: Running) -> None:
     """It is said loudly, with file, document and reason; mended, the definitions count again."""
     original = own_gateway.definitions.read_text()

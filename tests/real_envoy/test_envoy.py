@@ -167,6 +167,22 @@ def test_a_stream_longer_than_the_drain_is_cut(gateway: Running, envoy: Launched
     assert (envoy.running().returncode, '"cut_requests": 1' in envoy.log()) == (0, True)
 
 
+def test_an_admin_interface_that_is_slow_is_asked_again(gateway: Running, tmp_path: Path) -> None:
+    """Its thread takes in much configuration, say: that is no reason to cut what is under way."""
+    with launched(gateway, tmp_path / "one") as envoy:
+        envoy.start("--drain-seconds", "20")
+        answer, pid = stream(gateway, envoy, 4), envoy.pid()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            envoy.signal()
+            eventually(lambda: "does not answer yet" in envoy.log() or envoy.running().poll() is not None)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert answer.read().endswith(b"data: [DONE]\n\n")
+        envoy.ended()
+        assert (envoy.running().returncode, '"cut_requests": 0' in envoy.log()) == (0, True)
+
+
 def test_a_second_signal_ends_it_at_once(gateway: Running, envoy: Launched) -> None:
     """Whatever is under way."""
     answer = stream(gateway, envoy, 60)

@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -133,3 +135,39 @@ def test_a_frozen_authority_is_503_in_time(own_gateway: Running) -> None:
     finally:
         os.kill(own_gateway.pids["authority"], signal.SIGCONT)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "auth_unavailable")
+
+
+@pytest.mark.parametrize("service", ["extauth", "extproc"])
+def test_a_lone_instance_that_froze_is_waited_for(own_gateway: Running, service: str) -> None:
+    """Envoy knows that it is unhealthy and has no other: what comes meanwhile is late, not refused."""
+    assert own_gateway.post("chat", chat()).status_code == 200
+    pid = own_gateway.pids[service]
+    freeze(pid)
+    with ThreadPoolExecutor() as clients:
+        try:
+            eventually(lambda: _envoy_says(own_gateway, f"cluster.igw-{service}.membership_healthy") == 0)
+            waiting = [clients.submit(own_gateway.post, "chat", chat()) for _ in range(5)]
+            time.sleep(0.5)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert [answer.result().status_code for answer in waiting] == [200] * 5
+
+
+def _envoy_says(gateway: Running, name: str) -> int:
+    """Give one of Envoy's statistics."""
+    text = httpx.get(f"{gateway.ready['envoyAdmin']}/stats", params={"filter": f"^{re.escape(name)}$"}).text
+    return int(text.split()[-1])
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_a_slow_authority_is_waited_for(tmp_path: Path, transport: str) -> None:
+    """Longer than health checks and pings take to fail: its own answer is given, and nobody is asked twice."""
+    with igw_up(tmp_path / "up", "--demo", "--auth-transport", transport) as running:
+        before = running.looked_up()
+        running.slow_authority(3.5)
+        began = time.monotonic()
+        answer = running.get("chat", "/v1/models", token=running.others("coreweave"))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "organization_mismatch")
+        assert time.monotonic() - began > 3.5
+        assert running.looked_up() == {**before, "whoami": before["whoami"] + 1}
+        assert _envoy_says(running, "cluster.igw-extauth.upstream_rq_retry") == 0

@@ -36,7 +36,8 @@ def test_host_names_in_capitals(tmp_path: Path) -> None:
     configuration.write_text(
         rendered.replace("port_value: 8080", f"port_value: {port}").replace("9901", str(admin))
     )
-    command = [sys.executable, "-c", RUN, folder / "envoy", "-c", configuration, "--disable-hot-restart"]
+    command = [sys.executable, "-c", RUN, str(folder / "envoy")]
+    command += ["-c", str(configuration), "--disable-hot-restart"]
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as envoy:
         try:
             with httpx.Client(headers={"Host": "API.Example.COM"}) as client:

@@ -87,6 +87,7 @@ def service_clusters(data_plane: DataPlane) -> list[cluster_pb2.Cluster]:
     extproc = service_cluster(names.EXTPROC_CLUSTER, data_plane.extproc, http2(FROZEN_SECONDS))
     extproc.health_checks.append(_any_answer())
     for cluster in (extauth, extproc):
+        cluster.common_lb_config.CopyFrom(_last_resort())
         cluster.outlier_detection.CopyFrom(_unreachable())
         cluster.connect_timeout.CopyFrom(seconds(SERVICE_CONNECT_SECONDS))
     return [extauth, extproc]
@@ -127,7 +128,9 @@ def _over_dns(cluster: cluster_pb2.Cluster, at: HostPort) -> None:
     else:
         # Every address is an endpoint: what used to be the type STRICT_DNS.
         every = dns_cluster_pb2.DnsCluster(
-            dns_refresh_rate=seconds(RESOLVE_SECONDS), dns_lookup_family=dns_pb2.V4_PREFERRED
+            dns_refresh_rate=seconds(RESOLVE_SECONDS),
+            dns_jitter=seconds(RESOLVE_SECONDS / 2),  # a thousand names are not asked for at once
+            dns_lookup_family=dns_pb2.V4_PREFERRED,
         )
         cluster.cluster_type.name = "envoy.clusters.dns"
         cluster.cluster_type.typed_config.CopyFrom(packed(every))
@@ -162,6 +165,15 @@ def split_cluster(order: tuple[str, ...]) -> cluster_pb2.Cluster:
 def _no_panic() -> cluster_pb2.Cluster.CommonLbConfig:
     """Never send to unhealthy replicas: with none ready the answer is 503, or the other deployments."""
     return cluster_pb2.Cluster.CommonLbConfig(healthy_panic_threshold=percent_pb2.Percent(value=0))
+
+
+@cache
+def _last_resort() -> cluster_pb2.Cluster.CommonLbConfig:
+    """Ask unhealthy instances where none is healthy: late is better than not at all, and no answer is still a 503.
+
+    A lone instance that was slow or froze for seconds answers then what waits for it, and is asked again at once.
+    """
+    return cluster_pb2.Cluster.CommonLbConfig(healthy_panic_threshold=percent_pb2.Percent(value=1))
 
 
 @cache
