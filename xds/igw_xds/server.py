@@ -22,7 +22,7 @@ from igw_xds.metrics import Metrics
 from igw_xds.news import News
 from igw_xds.publisher import Publisher
 from igw_xds.snapshot import ROUTES
-from igw_xds.stream import Accepted, DeltaStream, Refusal, Rejected, SotwStream
+from igw_xds.stream import Accepted, DeltaStream, Differences, Refusal, Rejected, SotwStream
 
 log = structlog.get_logger(__name__)
 
@@ -183,14 +183,17 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
     def __init__(self, publisher: Publisher, fleet: Fleet, news: News, metrics: Metrics) -> None:
         self._publisher, self._fleet, self._news, self._metrics = publisher, fleet, news, metrics
         self._numbers = itertools.count(1)
+        self._differences = Differences()
 
     async def StreamAggregatedResources(self, requests: AsyncIterator[Any], context: Any) -> None:  # noqa: N802 - gRPC
         """Serve one state-of-the-world stream."""
-        await self._connection("sotw", SotwStream(), context).run(requests, self._publisher)
+        await self._connection("sotw", SotwStream(self._differences), context).run(requests, self._publisher)
 
     async def DeltaAggregatedResources(self, requests: AsyncIterator[Any], context: Any) -> None:  # noqa: N802 - gRPC
         """Serve one incremental stream."""
-        await self._connection("delta", DeltaStream(), context).run(requests, self._publisher)
+        await self._connection("delta", DeltaStream(self._differences), context).run(
+            requests, self._publisher
+        )
 
     def _connection(
         self, transport: Literal["delta", "sotw"], stream: DeltaStream | SotwStream, context: Any

@@ -5,6 +5,7 @@
 
 from igw_xds.stream.delta import DeltaStream
 from igw_xds.stream.order import Node, Stream
+from igw_xds.stream.overlay import Differences
 from igw_xds.stream.sotw import SotwStream
 from igw_xds.stream.track import Accepted, Answer, Holds, Lacks, Refusal, Refuses, Rejected, Standing
 
@@ -12,6 +13,7 @@ __all__ = [
     "Accepted",
     "Answer",
     "DeltaStream",
+    "Differences",
     "Holds",
     "Lacks",
     "Node",

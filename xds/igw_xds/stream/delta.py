@@ -28,14 +28,15 @@ class DeltaStream(Stream[DeltaDiscoveryRequest, DeltaDiscoveryResponse]):
             set(request.resource_names_unsubscribe),
         )
         if track.seen:
-            due = (subscribe - {WILDCARD}) | (unsubscribe & track.subscription.names)
+            asked = {name for name in unsubscribe if name in track.subscription.names}
             if subscribe or unsubscribe:
-                track.subscribe(track.subscription.moved(subscribe, unsubscribe), due)
+                moved = track.subscription.moved(subscribe, unsubscribe)
+                track.subscribe(moved, (subscribe - {WILDCARD}) | asked, asked)
             return
         known = dict(request.initial_resource_versions)
         legacy = not subscribe and not unsubscribe and track.type_url in ROOTS
         subscription = track.subscription.moved({WILDCARD} if legacy else subscribe, unsubscribe)
-        track.subscribe(subscription, subscribe - {WILDCARD} - known.keys())
+        track.subscribe(subscription, subscribe - {WILDCARD} - known.keys(), ())
         track.claims({name: self._known(track, name, version) for name, version in known.items()})
 
     def _known(self, track: Track, name: str, version: str) -> Resource:
@@ -71,7 +72,7 @@ class DeltaStream(Stream[DeltaDiscoveryRequest, DeltaDiscoveryResponse]):
         return response
 
     def _matches(self, track: Track, wanted: Mapping[str, Resource]) -> bool:
-        return track.accepted == wanted
+        return track.has(wanted)
 
 
 def _owes_an_answer(track: Track, wanted: Mapping[str, Resource]) -> bool:

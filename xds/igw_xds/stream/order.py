@@ -12,10 +12,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, TYPES, Resource, Snapshot
+from igw_xds.stream.overlay import NOTHING, Differences
 from igw_xds.stream.subscription import ROOTS
 from igw_xds.stream.track import Answer, Lacks, Offer, Refusal, Standing, Track
 
@@ -25,8 +25,6 @@ ResponseT = TypeVar("ResponseT")
 REMOVED_LAST = (CLUSTER, ENDPOINTS)
 """Types whose resources others name. Listeners and scopes are replaced in one response instead, because two
 with the same address or key may not exist side by side; routes come after all that name them."""
-
-_NOTHING: Mapping[str, Resource] = MappingProxyType({})
 
 
 class Phase(Enum):
@@ -55,7 +53,9 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
     one_at_a_time: bool
     """Whether a type may have only one open response."""
 
-    def __init__(self) -> None:
+    def __init__(self, differences: Differences | None = None) -> None:
+        """Begin; streams that share `differences` have what changed compared once."""
+        self._differences = differences or Differences()
         self.node: Node | None = None
         self.answer: Answer | None = None
         """What the latest request said of a response, if it said anything."""
@@ -153,7 +153,7 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
                 routes.done.clear()
 
     def _source(self, track: Track) -> Mapping[str, Resource]:
-        return _NOTHING if self._snapshot is None else self._snapshot.of(track.type_url)
+        return NOTHING if self._snapshot is None else self._snapshot.of(track.type_url)
 
     def _wanted(self, track: Track) -> Mapping[str, Resource]:
         return track.subscription.select(self._source(track))
@@ -171,6 +171,7 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
             return
         held = False
         for track in self._tracks.values():
+            track.move(self._source(track), self._differences)
             waits = bool(track.outstanding) or (held and track.type_url != ENDPOINTS)
             yield from self._send(track, Phase.URGENT if waits else Phase.CHANGE)
             held = held or bool(track.outstanding)
@@ -224,7 +225,7 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
         """
         changed = track.changed(wanted)
         clusters = self._tracks[CLUSTER]
-        refused = clusters.refused.keys() - clusters.accepted.keys()
+        refused = {name for name in clusters.refused if name not in clusters.accepted}
         if track.type_url != ROUTES or not refused:
             track.held_back = {}
             return changed

@@ -28,7 +28,8 @@ class SotwStream(Stream[DiscoveryRequest, DiscoveryResponse]):
             error = request.error_detail.message if request.HasField("error_detail") else None
             self._take(track, request.response_nonce, error)
         subscription = track.subscription.replaced(track.type_url, request.resource_names)
-        track.subscribe(subscription, subscription.names - track.subscription.names)
+        before, after = set(track.subscription.names), set(subscription.names)
+        track.subscribe(subscription, after - before, before - after)
 
     def _offer(self, track: Track, wanted: Mapping[str, Resource], phase: Phase) -> Offer | None:
         _compare_claim(track, wanted)
@@ -65,7 +66,7 @@ class SotwStream(Stream[DiscoveryRequest, DiscoveryResponse]):
 
     def _matches(self, track: Track, wanted: Mapping[str, Resource]) -> bool:
         if track.type_url in ROOTS:
-            return track.accepted == wanted
+            return track.has(wanted)
         return all(track.accepted.get(name) == resource for name, resource in wanted.items())
 
 
@@ -77,7 +78,7 @@ def _compare_claim(track: Track, wanted: Mapping[str, Resource]) -> None:
     if claim == _version(track.type_url, wanted):
         track.claims(wanted)
         track.fresh = False
-        track.due -= track.subscription.names
+        track.due.difference_update(track.subscription.names)
 
 
 def _version(type_url: str, resources: Mapping[str, Resource]) -> str:

@@ -3,10 +3,11 @@
 Rules: xDS protocol, "How the client specifies what resources to return".
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from igw_xds.snapshot import CLUSTER, LISTENER, SCOPE, Resource
+from igw_xds.stream.overlay import Base, Differences, Names, names
 
 WILDCARD = "*"
 
@@ -19,7 +20,7 @@ Envoy whose last cluster went asks for no endpoints, and must not get all."""
 class Subscription:
     """Names and wildcard of one type; `explicit` once names were given, for then no names means nothing."""
 
-    names: frozenset[str] = frozenset()
+    names: Names = field(default_factory=Names)
     wildcard: bool = False
     explicit: bool = False
 
@@ -32,24 +33,52 @@ class Subscription:
         """Say whether a resource of this name is asked for."""
         return self.wildcard or name in self.names
 
-    def select(self, resources: Mapping[str, Resource]) -> Mapping[str, Resource]:
-        """Give those of the resources that are asked for."""
-        if self.wildcard:
-            return resources
-        return {name: resources[name] for name in self.names if name in resources}
+    def select(self, resources: Base) -> Base:
+        """Give those of the resources that are asked for, as a view."""
+        return resources if self.wildcard else Selected(resources, self.names)
 
-    def replaced(self, type_url: str, names: Iterable[str]) -> "Subscription":
+    def replaced(self, type_url: str, listed: Iterable[str]) -> "Subscription":
         """Give the subscription that a state-of-the-world request states in full."""
-        wanted = frozenset(names)
+        wanted = frozenset(listed)
         if not wanted and not self.explicit:
             return Subscription(wildcard=type_url in ROOTS)
-        return Subscription(wanted - {WILDCARD}, WILDCARD in wanted, explicit=True)
+        return Subscription(names(wanted - {WILDCARD}), WILDCARD in wanted, explicit=True)
 
-    def moved(self, subscribe: Iterable[str], unsubscribe: Iterable[str]) -> "Subscription":
+    def moved(self, subscribe: Collection[str], unsubscribe: Collection[str]) -> "Subscription":
         """Give the subscription after an incremental request; unknown names to unsubscribe are ignored."""
-        added, dropped = frozenset(subscribe), frozenset(unsubscribe)
         return Subscription(
-            (self.names | added) - dropped - {WILDCARD},
-            (self.wildcard or WILDCARD in added) and WILDCARD not in dropped,
-            explicit=self.explicit or bool(added),
+            self.names.changed(subscribe, [*unsubscribe, WILDCARD]),
+            (self.wildcard or WILDCARD in subscribe) and WILDCARD not in unsubscribe,
+            explicit=self.explicit or bool(subscribe),
         )
+
+    def on(self, base: Base, differences: Differences) -> "Subscription":
+        """Give the same, said by how it differs from what is served."""
+        found = self.names.moved(base, differences)
+        return self if found is self.names else replace(self, names=found)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selected(Mapping[str, Resource]):
+    """Those of the resources that have one of the names."""
+
+    resources: Base
+    names: Names
+
+    def __getitem__(self, name: str) -> Resource:
+        """Give a resource. Raises KeyError."""
+        if name not in self.names:
+            raise KeyError(name)
+        return self.resources[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is one."""
+        return name in self.names and name in self.resources
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the names."""
+        return (name for name in self.names if name in self.resources)
+
+    def __len__(self) -> int:
+        """Count them."""
+        return sum(1 for _ in self)

@@ -10,8 +10,10 @@ applies some). So they are `suspected` and sent again in parts, until the bad on
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from igw_xds.snapshot import Resource
+from igw_xds.stream.overlay import NOTHING, Base, Differences, Overlay
 from igw_xds.stream.subscription import Subscription
 
 PARTS = 16
@@ -97,8 +99,8 @@ class Track:
     """A wildcard subscription was made and not answered yet."""
     due: set[str] = field(default_factory=set)
     """Names to answer at once, also when the client has them; not all need be subscribed to yet."""
-    told: dict[str, Resource] = field(default_factory=dict)
-    accepted: dict[str, Resource] = field(default_factory=dict)
+    told: Overlay = field(default_factory=Overlay)
+    accepted: Overlay = field(default_factory=Overlay)
     outstanding: dict[str, Offer] = field(default_factory=dict)
     refused: dict[str, Refusal] = field(default_factory=dict)
     """By name, while it is still what we want; not sent again until it changes."""
@@ -106,22 +108,28 @@ class Track:
     """Parts of refused responses, to be sent each alone."""
     held_back: Mapping[str, Refusal] = field(default_factory=dict)
     """By name, what is not sent because it needs a cluster that stands refused, and why that was."""
-    done: dict[object, Mapping[str, Resource]] = field(default_factory=dict)
+    source: Base = field(default_factory=lambda: NOTHING)
+    """What is served now."""
+    done: dict[object, Base] = field(default_factory=dict)
     """Questions (a phase, or "is it accepted") that these very resources answered with "nothing to do"."""
     rejection: str = ""
     nonce: str = ""
     claim: str = ""
     """Version that a state-of-the-world client says it has, until compared with ours."""
 
-    def subscribe(self, subscription: Subscription, due: Iterable[str]) -> None:
-        """Take a new subscription, and names that must be answered; forget what is no longer asked for."""
+    def subscribe(self, subscription: Subscription, due: Iterable[str], dropped: Iterable[str]) -> None:
+        """Take a new subscription, and names that must be answered; forget what is no longer asked for.
+
+        `dropped` are the names that were asked for by name and may be so no longer.
+        """
         self.seen = True
         self.done.clear()
         self.fresh = subscription.wildcard and (self.fresh or not self.subscription.wildcard)
-        if not subscription.wildcard and subscription != self.subscription:
+        if not subscription.wildcard:
             for memory in (self.told, self.accepted, self.refused):
-                for name in [name for name in memory if not subscription.covers(name)]:
-                    del memory[name]
+                for name in list(memory) if self.subscription.wildcard else dropped:
+                    if not subscription.covers(name):
+                        memory.pop(name, None)
         self.subscription = subscription
         self.due.update(name for name in due if subscription.covers(name))
 
@@ -131,20 +139,47 @@ class Track:
         self.told.update(held)
         self.accepted.update(held)
 
-    def urgent(self, wanted: Mapping[str, Resource]) -> set[str]:
+    def move(self, source: Base, differences: Differences) -> None:
+        """Say what the client has and asked for by how it differs from what is served now."""
+        self.told.move(source, differences)
+        self.accepted.move(source, differences)
+        self.subscription = self.subscription.on(source, differences)
+        self.source = source
+
+    def urgent(self, wanted: Base) -> set[str]:
         """Give the names to be answered at once: those due, and named ones the client still waits for."""
         due = {name for name in self.due if self.subscription.covers(name)}
-        return due | {name for name in self.subscription.names if name in wanted and name not in self.told}
+        asked, told = self.subscription.names, self.told
+        differing = told.differing(self.source)
+        candidates = asked if differing is None else [name for name in differing if name in asked]
+        return due | {name for name in candidates if name not in told and name in wanted}
 
-    def changed(self, wanted: Mapping[str, Resource]) -> dict[str, Resource]:
+    def changed(self, wanted: Base) -> dict[str, Resource]:
         """Give the wanted resources that differ from what the client was told."""
         told = self.told
-        names = [name for name, r in wanted.items() if (t := told.get(name)) is not r and t != r]
-        return {name: wanted[name] for name in sorted(names)}
+        differing = told.differing(self.source)
+        found = [
+            (name, r)
+            for name in (wanted if differing is None else differing)
+            if (r := wanted.get(name)) is not None and (t := told.get(name)) is not r and t != r
+        ]
+        return dict(sorted(found, key=itemgetter(0)))
 
-    def gone(self, wanted: Mapping[str, Resource]) -> set[str]:
+    def gone(self, wanted: Base) -> set[str]:
         """Give the names that the client was told of and that are no more."""
-        return {name for name in self.told if name not in wanted}
+        differing = self.told.differing(self.source)
+        return {
+            name
+            for name in (self.told if differing is None else differing)
+            if name in self.told and name not in wanted
+        }
+
+    def has(self, wanted: Base) -> bool:
+        """Say whether the client has accepted just these."""
+        differing = self.accepted.differing(self.source)
+        if differing is None:
+            return self.accepted == wanted
+        return all(self.accepted.get(name) == wanted.get(name) for name in differing)
 
     def reconsider(self, wanted: Mapping[str, Resource]) -> None:
         """Forget refusals of what we no longer want: other content is sent, and what is no more removed."""
@@ -204,7 +239,7 @@ class Track:
     def _refuse(self, offer: Offer, text: str) -> Rejected:
         """Remember a refusal; of several nobody knows which, and they are tried in parts."""
         resources = {name: r for name, r in offer.resources.items() if self.told.get(name) == r}
-        removed = offer.removed & self.accepted.keys() - self.told.keys()
+        removed = frozenset(name for name in offer.removed if name in self.accepted and name not in self.told)
         if offer.whole:
             # A type that travels whole is refused whole; what changed in it is to blame.
             resources = {

@@ -1,0 +1,158 @@
+"""What one client has, or asked for, as little more than how that differs from what is served. Pure.
+
+A thousand clients in step hold one and the same base, a type's resources in a snapshot, and nothing of their own; a
+change is compared once, and each looks at what changed alone.
+"""
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from igw_xds.snapshot import Resource
+
+Base = Mapping[str, Resource]
+"""Resources by name that nobody changes any more; compared by identity."""
+
+NOTHING: Base = MappingProxyType({})
+_REMEMBERED = 32
+"""Differences between two bases: of each type the last few, for clients that are behind."""
+
+
+class Differences:
+    """The names at which two bases differ, each pair compared once."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[int, int], tuple[Base, Base, frozenset[str]]] = OrderedDict()
+
+    def between(self, old: Base, new: Base) -> frozenset[str]:
+        """Give the names that are in one alone, or whose resources differ."""
+        key = (id(old), id(new))
+        if (known := self._known.get(key)) is not None:
+            return known[2]  # both are kept beside it, so their ids are theirs
+        get, has = new.get, old.__contains__
+        changed = [name for name, r in old.items() if (other := get(name)) is not r and other != r]
+        found = frozenset(changed).union(name for name in new if not has(name))
+        self._known[key] = (old, new, found)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return found
+
+
+class Overlay(MutableMapping[str, Resource]):
+    """Resources by name: a base, and what differs from it (None: what is not here)."""
+
+    __slots__ = ("_base", "_own")
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._base = NOTHING
+        self._own: dict[str, Resource | None] = {}
+
+    def __getitem__(self, name: str) -> Resource:
+        """Give a resource. Raises KeyError."""
+        if name not in self._own:
+            return self._base[name]
+        if (own := self._own[name]) is None:
+            raise KeyError(name)
+        return own
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is one."""
+        return self._own[name] is not None if name in self._own else name in self._base
+
+    def __setitem__(self, name: str, resource: Resource) -> None:
+        """Put one."""
+        if self._base.get(name) == resource:
+            self._own.pop(name, None)
+        else:
+            self._own[name] = resource
+
+    def __delitem__(self, name: str) -> None:
+        """Take one away. Raises KeyError."""
+        if name not in self:
+            raise KeyError(name)
+        if name in self._base:
+            self._own[name] = None
+        else:
+            del self._own[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the names, in no order."""
+        yield from (name for name, own in self._own.items() if own is not None)
+        yield from (name for name in self._base if name not in self._own)
+
+    def __len__(self) -> int:
+        """Count them."""
+        own = sum((own is not None) - (name in self._base) for name, own in self._own.items())
+        return len(self._base) + own
+
+    def clear(self) -> None:
+        """Have nothing."""
+        self._base = NOTHING
+        self._own = {}
+
+    def move(self, base: Base, differences: Differences) -> None:
+        """Keep the content, on another base, if that is the shorter way to say it."""
+        if base is self._base or (not self._base and 2 * len(self._own) < len(base)):
+            return
+        old, own = self._base, self._own
+        for name in differences.between(old, base):
+            if name not in own:
+                own[name] = old.get(name)
+        self._base = base
+        self._own = {name: resource for name, resource in own.items() if resource != base.get(name)}
+        if 4 * len(self._own) > 3 * len(base):
+            self._base, self._own = NOTHING, dict(self)
+
+    def differing(self, base: Base) -> Collection[str] | None:
+        """Give the names whose content here is not the base's; None when that is not known without a look at all."""
+        return self._own.keys() if base is self._base else None
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names: those of a base, and those that are in or out beside it. Immutable; every change makes another."""
+
+    base: Base = field(default_factory=lambda: NOTHING)
+    own: Mapping[str, bool] = field(default_factory=dict)
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether a name is among them."""
+        known = self.own.get(name)  # type: ignore[call-overload]
+        return name in self.base if known is None else bool(known)
+
+    def __iter__(self) -> Iterator[str]:
+        """Give them, in no order."""
+        yield from (name for name, present in self.own.items() if present)
+        yield from (name for name in self.base if name not in self.own)
+
+    def __bool__(self) -> bool:
+        """Say whether there is any."""
+        return any(True for _ in self)
+
+    def changed(self, added: Iterable[str], dropped: Iterable[str]) -> "Names":
+        """Give these with some more, and then without some."""
+        own = dict(self.own)
+        for names, present in ((added, True), (dropped, False)):
+            for name in names:
+                if (name in self.base) == present:
+                    own.pop(name, None)
+                else:
+                    own[name] = present
+        return Names(self.base, own)
+
+    def moved(self, base: Base, differences: Differences) -> "Names":
+        """Give the same names on another base, if that is the shorter way to say it."""
+        if base is self.base or (not self.base and 2 * len(self.own) < len(base)):
+            return self
+        own = dict(self.own)
+        for name in differences.between(self.base, base):
+            own.setdefault(name, name in self.base)
+        own = {name: present for name, present in own.items() if present != (name in base)}
+        return names(self) if 4 * len(own) > 3 * len(base) else Names(base, own)
+
+
+def names(of: Iterable[str]) -> Names:
+    """Give a set of names as it was listed."""
+    return Names(NOTHING, dict.fromkeys(of, True))
