@@ -68,7 +68,7 @@ def test_who_reaches_docker(stack: Stack) -> None:
 
 
 def test_what_networks_keep_apart(stack: Stack) -> None:
-    """A model server finds neither Docker nor the API nor the services; nor does an Envoy find Docker."""
+    """A model server finds neither Docker nor the services that Envoys ask; nor does an Envoy find Docker."""
     unknown = (
         "http://docker-proxy:2375/_ping",
         "http://extauth:18012/healthz",
