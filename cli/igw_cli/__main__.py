@@ -1,7 +1,9 @@
 """`igw`: the command and how it ends; the commands themselves are in `commands`."""
 
 import importlib.metadata
-from typing import Annotated
+import os
+import signal
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -41,7 +43,16 @@ def _root(
 
 def main() -> None:
     """Run the command line."""
+    if (
+        os.getpid() == 1
+    ):  # a container's: the kernel keeps from it what it does not handle, so `docker stop` would wait
+        signal.signal(signal.SIGTERM, _end)
     app()
+
+
+def _end(signum: int, _: object) -> NoReturn:
+    """End as a signal would, until the command has its own way to."""
+    raise SystemExit(128 + signum)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def _local_admin(management: Management) -> LocalAdmin | None:
     except (OSError, UnicodeDecodeError) as error:
         raise CannotStartError(f"the admin token cannot be kept in {path}: {error}") from None
     if not token:
-        raise CannotStartError(f"{path} holds no token")
+        raise CannotStartError(f"{path} holds no token: remove it, and one is made, or write one to it")
     return LocalAdmin(token, organization)
 
 

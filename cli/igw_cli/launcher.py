@@ -149,14 +149,14 @@ async def _first(ended: asyncio.Task[int], *others: Coroutine[Any, Any, object])
 
 async def _drain(url: str, seconds: float) -> None:
     """Send clients away, answer what is under way, and come back when Envoy may end."""
-    drain = Drain(time.monotonic(), seconds)
+    end_at = time.monotonic() + seconds
     accepting = True
     async with Admin(url) as admin:
-        try:
-            await admin.send_away()
-        except httpx.HTTPError as error:
-            log.warning("the admin interface does not answer: ending without a drain", error=repr(error))
+        if not await _sent_away(admin, end_at):
+            log.warning("ending without a drain")
             return
+        now = time.monotonic()
+        drain = Drain(now, max(0, end_at - now))
         while True:
             seen = await _seen(admin)
             step = drain.step(time.monotonic(), seen)
@@ -166,6 +166,25 @@ async def _drain(url: str, seconds: float) -> None:
                 accepting = not await _stopped_listening(admin)
             await asyncio.sleep(LOOK_SECONDS)
     log.info("drained", cut_requests=seen.requests if seen else None)
+
+
+async def _sent_away(admin: Admin, end_at: float) -> bool:
+    """Send clients away; False where there are none yet, as nobody listens, or where the time is over."""
+    while True:
+        try:
+            await admin.send_away()
+        except httpx.ConnectError as error:
+            log.warning("the admin interface is not there", error=repr(error))
+            return False
+        except (
+            httpx.HTTPError
+        ) as error:  # it is busy, with much new configuration perhaps: clients are served meanwhile
+            log.warning("the admin interface does not answer yet", error=repr(error))
+        else:
+            return True
+        if time.monotonic() >= end_at:
+            return False
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _seen(admin: Admin) -> Activity | None:

@@ -16,7 +16,7 @@ import typer
 from igw_cli.client import Exit, FailedError
 from igw_cli.session import told
 from igw_cli.show import write_json
-from igw_cli.state import database, key_file
+from igw_cli.state import admin_token, database, key_file
 
 store = typer.Typer(no_args_is_help=True, help="Back up the store of a control plane, and put a backup back.")
 
@@ -43,6 +43,7 @@ def backup(
     """Write all that the store holds at this moment to one file; a control plane may run and write meanwhile."""
     from igw_store import backup as copies  # noqa: PLC0415 - the help needs no database
 
+    _refuse_own_files(state_dir, file, key_to)
     with _told():
         if key_to is not None:
             with copies.draft_of(key_file(state_dir), key_to) as draft:
@@ -100,6 +101,23 @@ def restore(
             copies.install(draft, place, replace=True)
     kept = 0 if drop_keys else contents.secrets
     _show(state_dir, {**asdict(contents), "secrets": kept, "former": _text(former)}, as_json=as_json)
+
+
+def _refuse_own_files(state_dir: Path, file: Path, key_to: Path | None) -> None:
+    """Check that a backup takes the place of nothing that it is of. Raises BadParameter."""
+    from igw_store.backup import own_files  # noqa: PLC0415 - see above
+
+    place = database(state_dir)
+    own = {*own_files(place), *own_files(place.resolve()), key_file(state_dir), admin_token(state_dir)}
+    if not {_spot(file), *(() if key_to is None else (_spot(key_to),))}.isdisjoint(map(_spot, own)):
+        raise typer.BadParameter(f"FILE and --key-to cannot be files of the store in {state_dir} itself")
+    if key_to is not None and _spot(file) == _spot(key_to):
+        raise typer.BadParameter("FILE and --key-to are the same file")
+
+
+def _spot(path: Path) -> Path:
+    """Give where a file is put: a link in its place would be replaced, one on the way is followed."""
+    return path.parent.resolve() / path.name
 
 
 def _check_key(file: Path, key: Path, number: int) -> None:

@@ -239,7 +239,9 @@ class _Listing:
 
 def _listing(lister: APIClient) -> _Listing:
     """List what is labelled. Blocks; raises one of ERRORS."""
-    documents = lister.containers(filters={"label": DEPLOYMENT_LABEL})
+    documents: Any = lister.containers(filters={"label": DEPLOYMENT_LABEL})
+    if not isinstance(documents, list):
+        raise ValueError("what answers lists no containers")  # noqa: TRY004 - one of ERRORS, as for `_version`
     # The engine lists the newest first, and those that serve already are to stay.
     known = (container(document) for document in documents[-MOST:])
     return _Listing([each for each in known if each is not None], len(documents) > MOST)
@@ -266,11 +268,13 @@ def _read(lines: "CancellableStream[bytes]", hear: Callable[[Any], None], ended:
 
     def read() -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-            # Silent for long, cut, or closed by us while it was read (AttributeError): the next attempt tells which.
-            with contextlib.suppress(AttributeError, *ERRORS):
-                for line in filter(None, lines):
-                    loop.call_soon_threadsafe(hear, json.loads(line))
-            loop.call_soon_threadsafe(ended.set)
+            try:
+                # Silent for long, cut, or closed by us while read (AttributeError): the next attempt tells which.
+                with contextlib.suppress(AttributeError, *ERRORS):
+                    for line in filter(None, lines):
+                        loop.call_soon_threadsafe(hear, json.loads(line))
+            finally:  # whatever it was: without events, listings alone would go on for ever
+                loop.call_soon_threadsafe(ended.set)
 
     threading.Thread(target=read, name="docker-events", daemon=True).start()
 

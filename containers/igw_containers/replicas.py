@@ -57,7 +57,7 @@ def found(containers: Iterable[Container], targets: Iterable[Target]) -> Found:
     named: defaultdict[str, list[Target]] = defaultdict(list)
     for each in targets:
         named[each.name].append(each)
-    replicas: dict[str, list[Replica]] = {each.id: [] for same in named.values() for each in same}
+    replicas: dict[str, dict[str, Replica]] = {each.id: {} for same in named.values() for each in same}
     left_out = []
     for container in containers:
         meant = _meant(container, named.get(container.deployment, ()))
@@ -65,13 +65,12 @@ def found(containers: Iterable[Container], targets: Iterable[Target]) -> Found:
             left_out.append(_left_out(container, meant))
             continue
         for each in meant:
-            made = _replica(container, each)
-            if isinstance(made, Replica) and len(replicas[each.id]) < MOST:
-                replicas[each.id].append(made)
+            made = _fitting(_replica(container, each), replicas[each.id])
+            if isinstance(made, Replica):
+                replicas[each.id][made.name] = made
             else:
-                full = f"deployment has {MOST} replicas, the most there may be"
-                left_out.append(_left_out(container, made if isinstance(made, str) else full))
-    ordered = {key: tuple(sorted(some, key=lambda r: r.name)) for key, some in replicas.items()}
+                left_out.append(_left_out(container, made))
+    ordered = {key: tuple(sorted(some.values(), key=lambda r: r.name)) for key, some in replicas.items()}
     return Found(ordered, tuple(dict.fromkeys(left_out)))
 
 
@@ -86,6 +85,17 @@ def _meant(container: Container, same_name: Sequence[Target]) -> Sequence[Target
         f"label {ORGANIZATION_LABEL} says {shown(container.organization)!r}: "
         "the deployment of that name is another organization's"
     )
+
+
+def _fitting(made: Replica | str, beside: Mapping[str, Replica]) -> Replica | str:
+    """Give a replica that fits beside others, or why there is none. A row's name is its own: two would take turns."""
+    if isinstance(made, str):
+        return made
+    if made.name in beside:
+        return "another container has that name"
+    if len(beside) >= MOST:
+        return f"deployment has {MOST} replicas, the most there may be"
+    return made
 
 
 def _replica(container: Container, meant: Target) -> Replica | str:

@@ -69,8 +69,14 @@ class DemoTokens:
 
     @classmethod
     def load(cls, path: Path) -> "DemoTokens":
-        """Read a file that `save` wrote; raises ValueError for any other content."""
-        document = json.loads(path.read_text(encoding="utf-8"))
+        """Read a file that `save` wrote; raises OSError, and ValueError with its path for any other content."""
+        try:
+            return cls._of(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ValueError(f"{path} is no file of tokens (removed, it is made anew): {error}") from None
+
+    @classmethod
+    def _of(cls, document: Any) -> "DemoTokens":
         match document:
             case {"coreweave": coreweave, "wandb": wandb}:
                 others = document.get("others", [])

@@ -24,6 +24,7 @@ _WAIT_SECONDS = 10
 _SHARED_LOCKS = (0x4000_0002, 510)
 """Where every open connection holds a lock in WAL mode: https://www.sqlite.org/fileformat2.html#the_lock_byte_page."""
 _SIDE_FILES = ("-wal", "-shm", "-journal")
+_LOCK = ".lock"
 
 
 class BackupError(Exception):
@@ -48,12 +49,17 @@ def back_up(database: Path, copy: Path, *, replace: bool) -> Contents:
     if not database.is_file():
         raise BackupError(f"there is no store: {database}")
     with _explained(f"{database} cannot be copied to {copy}"), _draft(copy) as draft:
-        with closing(_opened(database, "mode=rw")) as source, closing(sqlite3.connect(draft)) as target:
+        with closing(_reading(database)) as source, closing(sqlite3.connect(draft)) as target:
             source.backup(target)  # in one step: one snapshot, however much is written meanwhile
             target.execute("PRAGMA journal_mode=DELETE")  # one file; the store's own mode needs two more
         contents = inspect(draft)
         install(draft, copy, replace=replace)
     return contents
+
+
+def own_files(database: Path) -> tuple[Path, ...]:
+    """Give the files that make up a store, whether they are there or not: no copy may take their place."""
+    return (database, *(database.with_name(database.name + suffix) for suffix in (*_SIDE_FILES, _LOCK)))
 
 
 def inspect(copy: Path) -> Contents:
@@ -92,18 +98,12 @@ def drop_secrets(copy: Path) -> None:
 def alone(database: Path) -> Iterator[None]:
     """Keep a store that nobody has open from being opened. Raises InUseError.
 
-    Who opens a store takes the same lock first (`database.open_database`), and waits.
+    Who opens a store takes the same lock first (`database.open_database`, `back_up`), and waits.
     """
-    with _explained(f"{database} cannot be locked"):
-        place = database.with_name(f"{database.name}.lock")
-        lock = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            _give_to_owner(place)
-            if not (_taken(lock) and _unused(database)):
-                raise InUseError(f"{database} is in use: stop the control plane (`igw xds`) first")
-            yield
-        finally:
-            os.close(lock)
+    with _explained(f"{database} cannot be locked"), _lock(database) as lock:
+        if not (_taken(lock) and _unused(database)):
+            raise InUseError(f"{database} is in use: stop the control plane (`igw xds`) first")
+        yield
 
 
 def set_aside(database: Path, key: Path, now: datetime) -> Path | None:
@@ -165,6 +165,34 @@ def _give_to_owner(path: Path) -> None:
     if os.geteuid() == 0:
         folder = path.parent.stat()
         os.chown(path, folder.st_uid, folder.st_gid)
+
+
+@contextlib.contextmanager
+def _lock(database: Path) -> Iterator[int]:
+    """Give the file to lock, not locked yet; what was locked is free at the end."""
+    place = database.with_name(database.name + _LOCK)
+    lock = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _give_to_owner(place)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _reading(database: Path) -> sqlite3.Connection:
+    """Open a store for reading, so that from here on nothing is put in its place.
+
+    One that was opened on the way would delete the new store's log with the old one's: SQLite knows it by its name.
+    """
+    with _lock(database) as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        source = _opened(database, "mode=rw")
+        try:
+            source.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens it, which `_unused` sees
+        except sqlite3.Error:
+            source.close()
+            raise
+        return source
 
 
 def _opened(path: Path, how: str) -> sqlite3.Connection:

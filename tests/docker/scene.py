@@ -25,8 +25,9 @@ from tests.unit.store.records import deployment_record
 BASE = "python:3.11-slim-bookworm"
 BUSYBOX = "igw-test-busybox:local"
 QUIET = 'trap "exit 0" TERM; while :; do sleep 0.05; done'
-SOON = 1.0
-"""Seconds in which the store is to know what happened."""
+SOON = 3.0
+"""Seconds in which the store is to know what happened: some 50 ms, if the machine has time. Without events it would be
+5 s, that of listings."""
 
 Rows = dict[str, str]
 

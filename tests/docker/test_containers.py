@@ -14,7 +14,7 @@ UNIX = f"unix://{SOCKET}"
 
 
 async def test_containers_come_and_go(scene: Scene) -> None:
-    """Started, paused, killed, stopped, renamed, scaled: the store says so within a second, with the address."""
+    """Started, paused, killed, stopped, renamed, scaled: the store says so at once, with the address."""
     await scene.define()
     async with scene.followed(UNIX):
         a = await scene.run("a")
@@ -189,5 +189,5 @@ async def test_it_ends_at_once(scene: Scene, forwarder: Forwarder, state: str) -
             case _:
                 pass
         began = time.monotonic()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 3  # a call that is under way would take 5 s
     await until(lambda: all(thread.name != "docker-events" for thread in threading.enumerate()))

@@ -1,5 +1,6 @@
 """`igw store backup` and `restore`: real files, real processes that write and that serve meanwhile."""
 
+import asyncio
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from igw_model.record import Kind
+from igw_store.backup import alone, back_up
 from igw_store.cipher import Cipher
 from igw_store.sqlite import SqliteStore, open_store
 from pydantic import SecretStr
@@ -179,6 +181,42 @@ async def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     assert run("store", "backup", file, "--key-to", key, "--replace", "--state-dir", state).status == 0
     assert key.read_bytes() == (state / "store.key").read_bytes()
     assert inside(tmp_path) == ["backup", "key", "state"]
+
+
+@pytest.mark.parametrize(
+    "name", ["gateway.db", "gateway.db-wal", "gateway.db.lock", "store.key", "admin-token"]
+)
+async def test_a_backup_replaces_nothing_of_the_store(name: str, tmp_path: Path) -> None:
+    """A slip in a path, by whatever way, must not cost the store that was to be saved, --replace or not."""
+    state = await fill(tmp_path / "state", 1)
+    before = {file: (state / file).read_bytes() for file in inside(state)}
+    (tmp_path / "link").symlink_to(state)
+    for folder in (state, tmp_path / "link", tmp_path / "link" / ".." / "state"):
+        for arguments in ((folder / name,), (tmp_path / "b", "--key-to", folder / name)):
+            done = run("store", "backup", *arguments, "--replace", "--state-dir", state)
+            assert (done.status, "files of the store" in done.err) == (2, True)
+    assert {file: (state / file).read_bytes() for file in inside(state)} == before
+    assert await names(state) == ["gateway-1"]
+
+
+async def test_the_key_is_not_written_over_the_backup(tmp_path: Path) -> None:
+    """One file cannot be both."""
+    state = await fill(tmp_path / "state", 1)
+    done = run(
+        "store", "backup", tmp_path / "b", "--key-to", tmp_path / "b", "--replace", "--state-dir", state
+    )
+    assert (done.status, "same file" in done.err, inside(tmp_path)) == (2, True, ["state"])
+
+
+async def test_a_backup_waits_for_a_restore(tmp_path: Path) -> None:
+    """Opened in the middle of it, it would take the log of the new store for that of the old one, and delete it."""
+    state = await fill(tmp_path / "state", 1)
+    arguments = (state / "gateway.db", tmp_path / "backup")
+    with alone(state / "gateway.db"):
+        backing_up = asyncio.create_task(asyncio.to_thread(back_up, *arguments, replace=False))
+        await asyncio.sleep(0.5)
+        assert not backing_up.done()
+    assert (await backing_up).objects == 1
 
 
 async def test_a_control_plane_that_runs(tmp_path: Path) -> None:

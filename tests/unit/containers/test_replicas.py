@@ -105,6 +105,14 @@ def test_most() -> None:
     assert made.left_out == (LeftOut("c1000", "llama", said),)
 
 
+def test_a_name_is_one_containers() -> None:
+    """A row has a name: of two containers that are called alike one has it, or they would take turns for ever."""
+    two = [container(addresses={"n": "10.0.0.1"}), container(addresses={"n": "10.0.0.2"})]
+    made = found(two, [target(), target(2, organization="other")])
+    assert made.replicas == {"d1": (row(),), "d2": (row(deployment="d2"),)}
+    assert made.left_out == (LeftOut("a", "llama", "another container has that name"),)
+
+
 def test_reasons_are_bounded() -> None:
     """Names that strangers chose are short where they are told."""
     said = reason(addresses={f"{n}{'x' * 500}": "10.0.0.1" for n in range(50)})

@@ -58,6 +58,16 @@ def test_other_content(tmp_path: Path, document: Any) -> None:
         DemoTokens.load(tmp_path / "tokens")
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]"])
+def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
+    """Whatever is wrong with the file, the error says which it is and what to do."""
+    (tmp_path / "tokens").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=rf"^{tmp_path}/tokens is no file of tokens \(removed, it is made anew\): "
+    ):
+        DemoTokens.load(tmp_path / "tokens")
+
+
 def test_teams_may_be_left_out(tmp_path: Path) -> None:
     """A user without teams in the file is in the team of the default entity."""
     coreweave = {"token": "a", "uid": "b", "organization": "c"}
