@@ -33,6 +33,8 @@ class Container:
     addresses: Mapping[str, str] = field(default_factory=dict)
     """By the name of the network: IPv4, else IPv6, else empty."""
     paused: bool = False
+    foreign: bool = False
+    """Of another Compose project than the control plane itself, where that is in one."""
 
 
 class What(Enum):
@@ -89,6 +91,15 @@ def container(document: Any) -> Container | None:
                 _addresses(document),
                 paused=state == "paused",
             )
+        case _:
+            return None
+
+
+def compose_project(documents: Any) -> str | None:
+    """Give the Compose project of the only container of a list; None where there is none."""
+    match documents:
+        case [{"Labels": {**labels}}]:
+            return _text(labels.get(PROJECT_LABEL))
         case _:
             return None
 

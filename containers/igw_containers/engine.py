@@ -7,12 +7,14 @@ each call has a thread of its own, which nobody waits for in the end.
 import asyncio
 import contextlib
 import json
+import re
+import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -30,6 +32,7 @@ from igw_containers.container import (
     Container,
     Happening,
     What,
+    compose_project,
     container,
     happening,
 )
@@ -58,6 +61,7 @@ AGAIN_SECONDS = 60
 """Of earlier events that are asked for at the start: who was told to stop then must not come back."""
 KEPT_EVENTS = 256
 """That many the engine tells again at most."""
+OWN_ID = re.compile(r"[0-9a-f]{12}")
 FIRST_DELAY, LAST_DELAY = 0.1, 2.0
 STEADY_SECONDS = 5.0
 """A connection that held so long was a good one."""
@@ -113,7 +117,7 @@ class Engine:
                 happened = self._happened.is_set()
                 self._happened.clear()
                 began = time.monotonic()
-                await self._list(opened.lister)
+                await self._list(opened)
                 spent = time.monotonic() - began
                 await self._next(ended, SETTLED_SECONDS if happened else LISTING_SECONDS)
                 # Its neighbours are gathered meanwhile, and a flood leaves the engine half of the time.
@@ -151,9 +155,9 @@ class Engine:
             self._tell()
         self._happened.set()
 
-    async def _list(self, lister: APIClient) -> None:
+    async def _list(self, opened: "_Opened") -> None:
         asked = self._presence.moment
-        listing = await _aside(partial(_listing, lister))
+        listing = await _aside(partial(_listing, opened.lister, opened.own_project))
         self.metrics.listings.inc()
         if listing.too_many and not self._too_many:
             log.error("too many labelled containers: the newest are left out", most=MOST)
@@ -200,6 +204,8 @@ class _Opened:
     lister: APIClient
     listener: APIClient
     lines: "CancellableStream[bytes]"
+    own_project: str | None
+    """The Compose project that this process is in."""
 
     def close(self) -> None:
         """Close all; whoever reads the events finds them ended."""
@@ -225,8 +231,16 @@ def _open(url: str, since: int) -> _Opened:
             timeout=(ANSWER_SECONDS, SILENCE_SECONDS),
         )
         response.raise_for_status()
+        own_project = _own_project(lister)
         closing.pop_all()
-    return _Opened(lister, listener, CancellableStream(response.iter_lines(chunk_size=65536), response))
+    lines = CancellableStream(response.iter_lines(chunk_size=65536), response)
+    return _Opened(lister, listener, lines, own_project)
+
+
+def _own_project(lister: APIClient) -> str | None:
+    """Give the Compose project of the container that we are in: its host name is the beginning of its id."""
+    own = socket.gethostname()
+    return compose_project(lister.containers(filters={"id": own})) if OWN_ID.fullmatch(own) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,14 +251,17 @@ class _Listing:
     too_many: bool
 
 
-def _listing(lister: APIClient) -> _Listing:
+def _listing(lister: APIClient, own_project: str | None) -> _Listing:
     """List what is labelled. Blocks; raises one of ERRORS."""
     documents: Any = lister.containers(filters={"label": DEPLOYMENT_LABEL})
     if not isinstance(documents, list):
         raise ValueError("what answers lists no containers")  # noqa: TRY004 - one of ERRORS, as for `_version`
     # The engine lists the newest first, and those that serve already are to stay.
-    known = (container(document) for document in documents[-MOST:])
-    return _Listing([each for each in known if each is not None], len(documents) > MOST)
+    known = filter(None, map(container, documents[-MOST:]))
+    return _Listing(
+        [replace(each, foreign=own_project not in {None, each.project}) for each in known],
+        len(documents) > MOST,
+    )
 
 
 def _version(url: str) -> str:

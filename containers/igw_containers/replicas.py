@@ -117,13 +117,18 @@ class _Reason:
 
 
 def _network(container: Container, wanted: str | None) -> str | _Reason:
-    """Give the network at which to reach a container."""
+    """Give the network at which to reach a container. Another Compose project's is meant by its full name alone."""
     names = list(container.addresses)
     if wanted is not None:
-        meant = (wanted, f"{container.project}_{wanted}" if container.project else wanted)
+        short = container.project is not None and not container.foreign
+        meant = (wanted, f"{container.project}_{wanted}" if short else wanted)
         fitting = next((name for name in meant if name in container.addresses), None)
         return fitting or _Reason(
             f"it is not on network {wanted!r} (dockerBackend.network) but on {_list(names)}"
+        )
+    if container.foreign:
+        return _Reason(
+            f"it is in another Compose project: name its network, {_list(names)}, in dockerBackend.network"
         )
     if len(names) == 1:
         return names[0]

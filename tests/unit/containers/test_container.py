@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from igw_containers.container import HARMLESS, Container, Happening, What, container, happening, shown
+from igw_containers.container import (
+    HARMLESS,
+    Container,
+    Happening,
+    What,
+    compose_project,
+    container,
+    happening,
+    shown,
+)
 
 HERE = Path(__file__).parent
 LIST = json.loads((HERE / "engine_list.json").read_text())
@@ -143,3 +152,10 @@ def test_shown() -> None:
     assert shown("llama") == "llama"
     assert shown("a\n\x1b[31mb") == "'a\\n\\x1b[31mb'"
     assert len(shown("x" * 1000)) == 128
+
+
+def test_the_compose_project_of_one_container() -> None:
+    """Told by its labels; none for what is no container, or is in no project."""
+    assert compose_project([FIRST]) == "demo"
+    for other in ([], [FIRST, FIRST], [{**FIRST, "Labels": None}], [{**FIRST, "Labels": {}}], {}, None):
+        assert compose_project(other) is None

@@ -39,6 +39,18 @@ def test_ipv6() -> None:
 BOTH = {"demo_models": "10.0.0.1", "models": "10.0.0.2", "demo_other": "10.0.0.3"}
 
 
+def test_another_compose_project() -> None:
+    """Two stacks on one engine keep apart: another's container is meant by its network's full name alone."""
+    one = {"demo_models": "10.0.0.3"}
+    foreign = container(addresses=one, project="demo", foreign=True)
+    assert found([foreign], [target(network="demo_models")]).replicas["d1"][0].address == "10.0.0.3"
+    for network in ("models", None):
+        [left_out] = found([foreign], [target(network=network)]).left_out
+        assert "demo_models" in left_out.reason
+        assert "dockerBackend.network" in left_out.reason
+    assert found([container(addresses=one, project="demo")], [target(network="models")]).replicas["d1"]
+
+
 @pytest.mark.parametrize(
     ("network", "project", "address"),
     [
