@@ -105,13 +105,18 @@ def model(
     deployments: Annotated[
         str, typer.Option(help='JSON: model to deployment, {"demo/small": "stable"}.')
     ] = "{}",
+    linger_seconds: Annotated[
+        float, typer.Option(min=0, max=60, help="How long to go on serving when asked to stop.")
+    ] = 0,
     log_level: LogLevel = "info",
 ) -> None:
     """Run a small OpenAI-compatible model server."""
     from igw_demo.model_server import ModelSettings, serve_model  # noqa: PLC0415 - a child pays for its own part only
 
     with explained():
-        settings = ModelSettings(name or socket.gethostname(), json.loads(deployments), host, port)
+        settings = ModelSettings(
+            name or socket.gethostname(), json.loads(deployments), host, port, linger_seconds
+        )
     run_service(settings.name, log_level, lambda stop: serve_model(settings, stop))
 
 

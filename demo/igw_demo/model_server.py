@@ -18,7 +18,7 @@ from igw_demo.answer import Api, Document
 from igw_demo.client import JSON, Client, ClientGone, Receive, Refused, Scope, Send
 from igw_demo.question import Question, Wishes, chat_question, completion_question, texts_to_embed
 from igw_demo.seen import Seen
-from igw_demo.serving import serve
+from igw_demo.serving import running
 
 REPLICA_HEADER = "x-demo-replica"
 DIMENSIONS = 8
@@ -32,6 +32,8 @@ class ModelSettings:
     deployments: Mapping[str, str] = field(default_factory=dict)
     host: str = "127.0.0.1"
     port: int = 0
+    linger_seconds: float = 0.0
+    """How long it goes on serving once it was asked to stop, while those in front of it hear of that."""
 
 
 class _Health(msgspec.Struct):
@@ -39,8 +41,10 @@ class _Health(msgspec.Struct):
 
 
 async def serve_model(settings: ModelSettings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set; raises OSError when the port is taken."""
-    await serve(ModelServer(settings), settings.host, settings.port, stop)
+    """Serve until `stop` is set, and a while longer; raises OSError when the port is taken."""
+    async with running(ModelServer(settings), settings.host, settings.port):
+        await stop.wait()
+        await asyncio.sleep(settings.linger_seconds)
 
 
 class ModelServer:

@@ -157,5 +157,6 @@ def test_shown() -> None:
 def test_the_compose_project_of_one_container() -> None:
     """Told by its labels; none for what is no container, or is in no project."""
     assert compose_project([FIRST]) == "demo"
-    for other in ([], [FIRST, FIRST], [{**FIRST, "Labels": None}], [{**FIRST, "Labels": {}}], {}, None):
+    others: list[Any] = [[], [FIRST, FIRST], [{**FIRST, "Labels": None}], [{**FIRST, "Labels": {}}], {}, None]
+    for other in others:
         assert compose_project(other) is None
