@@ -22,6 +22,7 @@ from igw_demo.serving import running
 
 REPLICA_HEADER = "x-demo-replica"
 DIMENSIONS = 8
+LEAVING = [(b"x-envoy-immediate-health-check-fail", b"true"), (b"connection", b"close")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,10 @@ class _Health(msgspec.Struct):
 
 async def serve_model(settings: ModelSettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, and a while longer; raises OSError when the port is taken."""
-    async with running(ModelServer(settings), settings.host, settings.port):
+    server = ModelServer(settings)
+    async with running(server, settings.host, settings.port):
         await stop.wait()
+        server.leave()
         await asyncio.sleep(settings.linger_seconds)
 
 
@@ -57,6 +60,14 @@ class ModelServer:
         self._clock = clock
         self._numbers = itertools.count(1)
         self._marks = [(REPLICA_HEADER.encode(), settings.name.encode())]
+
+    def leave(self) -> None:
+        """Answer on, and tell with each answer, and to each health check, that nothing new is wanted.
+
+        Source: Envoy's router, "x-envoy-immediate-health-check-fail".
+        """
+        self.healthy = False
+        self._marks += LEAVING
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

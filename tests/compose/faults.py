@@ -60,8 +60,14 @@ def paused(  # noqa: PLR0913 - a row of the table
     )
 
 
-def killed(
-    service: str, title: str, *, allowed: int | None = 0, model: str = "demo/small", why: str = ""
+def killed(  # noqa: PLR0913 - a row of the table
+    service: str,
+    title: str,
+    *,
+    allowed: int | None = 0,
+    slowest: float = 3.0,
+    model: str = "demo/small",
+    why: str = "",
 ) -> Fault:
     """Give the fault of a container that is killed, as by `docker kill`, and started again."""
     return Fault(
@@ -69,6 +75,7 @@ def killed(
         lambda stack: stack.container(service).kill(),
         lambda stack: stack.container(service).start(),
         allowed,
+        slowest,
         model=model,
         why=why,
     )
@@ -99,8 +106,9 @@ FAULTS = (
         "mistral",
         "the only `mistral`",
         allowed=None,
+        slowest=6,
         model="demo-large",
-        why="503 at once: nobody else has that model",
+        why="503, after a wait for a connection at most: nobody else has that model",
     ),
     killed("extauth", "one `extauth` of 2"),
     paused(

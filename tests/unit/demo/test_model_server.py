@@ -211,6 +211,19 @@ async def test_serves_until_stopped() -> None:
         stop.set()
 
 
+async def test_one_that_leaves_says_so_and_serves_on() -> None:
+    """Told to stop, it closes each connection with its answer and tells Envoy to send nothing more."""
+    server = ModelServer(ModelSettings("small-a"))
+    async with running(server) as at, httpx.AsyncClient(base_url=at.url) as client:
+        assert (await client.get("/health")).status_code == 200
+        server.leave()
+        answers = [await client.get(path) for path in ("/health", "/v1/models")]
+    assert [answer.status_code for answer in answers] == [503, 200]
+    for answer in answers:
+        assert answer.headers["x-envoy-immediate-health-check-fail"] == "true"
+        assert answer.headers["connection"] == "close"
+
+
 async def test_taken_port() -> None:
     """A port that is taken is an OSError, not a server that nobody reaches."""
     async with running(ModelServer(ModelSettings("a"))) as address:
