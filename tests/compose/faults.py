@@ -141,7 +141,7 @@ FAULTS = (
         lambda stack: stack.compose("up", "--detach", "--no-deps", "--force-recreate", "envoy-1"),
     ),
     scaled("extauth", 1, "scale `extauth` from 2 to 1"),
-    killed("extauth", "the only `extauth`", allowed=None, why="503 at once: closed, not open"),
+    killed("extauth", "the only `extauth`", allowed=None, why="503: closed, not open"),
     scaled("extauth", 2, "scale `extauth` from 1 to 2"),
 )
 
