@@ -38,9 +38,10 @@ build/stubs: .venv/installed
 golden: .venv/installed ## Write the golden files anew; review the difference
 	IGW_REWRITE=1 $(BIN)/python -m pytest tests/golden tests/transcripts -q
 
-bench: .venv/installed ## Measure the gateway against plain Envoy (needs wrk), and the API; write docs/performance.md
+bench: .venv/installed ## Measure the gateway against plain Envoy (needs wrk), the API and a fleet; write docs/performance.md
 	for upstream in model envoy closing; do $(BIN)/python bench/gateway_tax.py --upstream $$upstream --write; done
 	$(BIN)/python bench/api.py --write
+	$(BIN)/python bench/xds_fleet.py --write
 
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"

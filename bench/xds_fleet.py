@@ -38,6 +38,22 @@ ORGANIZATION = "bench"
 BATCH = 1000
 START_SECONDS = 300.0
 CHANGE_SECONDS = 60.0
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+BEGIN, END = "<!-- fleet:begin -->\n", "<!-- fleet:end -->"
+COLUMNS = (
+    *(
+        "proxies",
+        "gateways",
+        "deployments",
+        "first sync",
+        "its bytes",
+        "all back",
+        "change → last ACK p50",
+        "p99",
+    ),
+    *("bytes a proxy", "CPU a change", "memory, no proxy", "a proxy"),
+)
+HEAD = ("| " + " | ".join(COLUMNS) + " |", "|" + "---:|" * len(COLUMNS))
 PER_PROCESS = 250
 """Simulated proxies in one process."""
 
@@ -79,22 +95,29 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--gateways", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--proxies", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--changes", type=int, default=100)
+    parser.add_argument("--write", action="store_true", help="replace the table in docs/performance.md")
     options = parser.parse_args(arguments)
-    print("| proxies | gateways | deployments | first sync | its bytes | all back | change → last ACK p50 | p99 "
-          "| bytes a proxy | CPU a change | memory, no proxy | a proxy |")  # fmt: skip
-    print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    lines = list(HEAD)
+    print("\n".join(lines))
     try:
         for gateways in options.gateways:
             for proxies in options.proxies:
-                print(_row(asyncio.run(_measure(gateways, proxies, options.changes))), flush=True)
+                lines.append(_row(asyncio.run(_measure(gateways, proxies, options.changes))))
+                print(lines[-1], flush=True)
     except FailedError as failed:
         print(f"xds_fleet: {failed}", file=sys.stderr)
         return 1
-    command = " ".join(("python bench/xds_fleet.py", *arguments))
-    print(
-        f"\n`{command}`, {datetime.now(UTC).date()}, {os.cpu_count()} cores, Python {platform.python_version()}."
-    )
+    command, day = " ".join(("python bench/xds_fleet.py", *arguments)), datetime.now(UTC).date()
+    lines += ["", f"`{command}`, {day}, {os.cpu_count()} cores, Python {platform.python_version()}."]
+    print("\n".join(lines[-2:]))
+    if options.write:
+        _write("\n".join(lines) + "\n")
     return 0
+
+
+def _write(text: str) -> None:
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    PAGE.write_text(before + BEGIN + text + END + rest.split(END)[1], encoding="utf-8")
 
 
 def _row(seen: Figures) -> str:

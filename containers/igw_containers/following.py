@@ -6,7 +6,7 @@ serves until the engine has answered, so nobody waits for it.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -15,7 +15,8 @@ from typing import Any
 import structlog
 from igw_model.deployment import parse_deployment
 from igw_model.record import NEVER, Action, Event, Kind, Record, Replica
-from igw_store.store import Change, Store, UnavailableError, Writing
+from igw_store.changes import changes
+from igw_store.store import Store, UnavailableError, Writing
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from igw_containers.container import Container
@@ -61,8 +62,8 @@ async def follow(
 
 async def warn_without_engine(store: Store) -> None:
     """Say, once there is a deployment with a dockerBackend, that nobody looks for its containers."""
-    async with contextlib.aclosing(_changes(store)) as changes:
-        async for change in changes:
+    async with contextlib.aclosing(changes(store)) as coming:
+        async for change in coming:
             for record in change.records.values():
                 if record is not None and not record.deleting and BACKEND in record.spec:
                     log.warning(
@@ -96,7 +97,7 @@ class Following:
 
     async def definitions(self) -> None:
         """Take what the store says of deployments, as it changes."""
-        async for change in _changes(self.store):
+        async for change in changes(self.store):
             if change.whole:
                 self._targets, self._unreadable, self._kept = {}, set(), {}
             for (kind, object_id), record in change.records.items():
@@ -224,16 +225,3 @@ def _log(moved: Moved) -> None:
     row = moved.row
     fields = {"deployment": row.deployment_id, "container": row.name, "address": f"{row.address}:{row.port}"}
     log.info("container is a replica" if moved.after else "container is no replica any more", **fields)
-
-
-async def _changes(store: Store) -> AsyncGenerator[Change, None]:
-    """Give the store's changes; the whole state again after a time in which it could not say."""
-    while True:
-        try:
-            async for change in store.watch():
-                yield change
-        except UnavailableError as error:
-            log.error("the store cannot be read now", error=str(error))  # noqa: TRY400 - it says it all
-            await asyncio.sleep(RETRY_SECONDS)
-        else:
-            raise RuntimeError("the store ended its watch")

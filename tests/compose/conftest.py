@@ -1,4 +1,4 @@
-"""One stack for all tests of this folder, and the table of faults that they fill."""
+"""One stack for all tests of this folder, gone with the last of them, and the table of faults that they fill."""
 
 import os
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from tests.engine import engine as engine
 from tests.engine import images as images
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(engine: docker.DockerClient, images: Images) -> Iterator[Stack]:
     """The demo, up; Compose builds for itself, from the layers and packages that are there."""
     with running(engine, {"IGW_IMAGE": images.gateway, "IGW_ENVOY_IMAGE": images.envoy}) as found:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rows() -> Iterator[list[Row]]:
     """Collect the rows of the table; IGW_REWRITE=1 writes it into docs/deploy.md."""
     found: list[Row] = []

@@ -1,7 +1,8 @@
 """Clients that count: what became of every request, to which replica it went and how long it took.
 
 They do what a load balancer in front of two Envoys does: an Envoy that refuses a connection is left out, and the
-request, which was not sent, goes to the other. Everything that was sent and not answered with 200 has failed.
+request, which was not sent, goes to the other; one that closes its connections is left out for a while. Everything
+that was sent and not answered with 200 has failed.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ WORK_MS = 20
 """How long the demo's model server takes for an answer: so some requests are always under way."""
 TIMEOUT_SECONDS = 15.0
 CONNECT_SECONDS = 0.5
+LEFT_OUT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +109,21 @@ async def _client(  # noqa: PLR0913, PLR0917 - what it asks whom, and where it c
     async with httpx.AsyncClient(
         timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS), headers=headers
     ) as client:
+        leaving: dict[str, float] = {}
         for turn in itertools.count(number):
             if stop.is_set():
                 return
-            tally.outcomes.append(await _ask(client, addresses(), turn, body))
+            known = addresses()
+            in_turn = [known[(turn + shift) % len(known)] for shift in range(len(known))]
+            in_turn.sort(key=lambda at: leaving.get(at, 0) > time.monotonic())
+            tally.outcomes.append(await _ask(client, in_turn, body, leaving))
 
 
-async def _ask(client: httpx.AsyncClient, addresses: Sequence[str], turn: int, body: str) -> Outcome:
+async def _ask(
+    client: httpx.AsyncClient, addresses: Sequence[str], body: str, leaving: dict[str, float]
+) -> Outcome:
     sent, began, failure, replica = time.time(), time.monotonic(), "no Envoy takes a connection", ""
-    for shift in range(len(addresses)):
-        at = addresses[(turn + shift) % len(addresses)]
+    for at in addresses:
         try:
             answer = await client.post(f"http://{at}/v1/chat/completions", content=body)
         except (httpx.ConnectError, httpx.ConnectTimeout):
@@ -126,5 +133,7 @@ async def _ask(client: httpx.AsyncClient, addresses: Sequence[str], turn: int, b
         else:
             failure = "" if answer.status_code == 200 else f"{answer.status_code} {answer.text[:120]}"
             replica = answer.headers.get("x-demo-replica", "")
+            if answer.headers.get("connection") == "close":
+                leaving[at] = time.monotonic() + LEFT_OUT_SECONDS
         break
     return Outcome(sent, time.monotonic() - began, replica, failure)

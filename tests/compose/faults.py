@@ -29,7 +29,7 @@ class Fault:
     mend: Deed = nothing
     allowed: int | None = 0
     slowest: float = 3.0
-    hold: float = 2.0
+    hold: float = 1.5
     model: str = "demo/small"
     why: str = ""
 

@@ -9,8 +9,8 @@ from tests.compose.counting import load
 from tests.compose.faults import FAULTS, Fault, Row, documented, may_fail
 from tests.compose.stack import Stack, eventually, serving
 
-BEFORE_SECONDS = 1.0
-AFTER_SECONDS = 2.0
+BEFORE_SECONDS = 0.5
+AFTER_SECONDS = 1.0
 BACK_SECONDS = 45.0
 
 

@@ -8,6 +8,7 @@ import pytest
 from docker.models.containers import Container
 
 from tests.compose.counting import load
+from tests.compose.faults import IN_FLIGHT
 from tests.compose.stack import Stack, eventually, serving, started_at
 
 SPLIT_SECONDS = 2.0
@@ -17,13 +18,16 @@ DNS_SECONDS = 6.0
 
 
 @pytest.mark.parametrize(
-    ("service", "model", "limit"),
-    [("llama", "demo/small", SPLIT_SECONDS), ("mistral", "demo-large", DNS_SECONDS)],
+    ("service", "model", "limit", "lost"),
+    [("llama", "demo/small", SPLIT_SECONDS, 0), ("mistral", "demo-large", DNS_SECONDS, IN_FLIGHT)],
     ids=["dockerBackend", "dnsBackend"],
 )
 @pytest.mark.timeout(180)
-async def test_scaling(stack: Stack, service: str, model: str, limit: float) -> None:
-    """One container becomes three and one again: the traffic follows in time, and no request fails."""
+async def test_scaling(stack: Stack, service: str, model: str, limit: float, lost: int) -> None:
+    """One container becomes three and one again: the traffic follows in time, and no request fails.
+
+    But by DNS, where nobody hears that a container is told to stop, what was under way on it may.
+    """
     addresses = stack.envoys()
     async with load(lambda: addresses, stack.token, model=model) as tally:
         await asyncio.to_thread(stack.scale, service, 3)
@@ -42,7 +46,7 @@ async def test_scaling(stack: Stack, service: str, model: str, limit: float) -> 
         await asyncio.to_thread(stack.scale, service, 1)
         took = loop.time() - began
         await asyncio.sleep(2)
-    assert not tally.failures, (tally.reasons, took)
+    assert len(tally.failures) <= lost, (tally.reasons, took)
     eventually(lambda: serving(stack), 30, stack.deployments)
 
 

@@ -30,7 +30,7 @@ class Observed:
         return httpx.get(f"http://{_ops(self.gateway, job)}/metrics").text
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     """Everything running and busy; tests only look."""
     tool("prometheus")

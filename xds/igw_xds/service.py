@@ -19,6 +19,7 @@ from igw_model.definitions import unused
 from igw_model.record import Replica
 from igw_ops.listening import listening_socket
 from igw_ops.server import operations_app, serving
+from igw_store.changes import changes
 from igw_store.expiry import expire
 from igw_store.files import DefinitionError, Loaded
 from igw_store.files_sync import sync
@@ -187,7 +188,7 @@ async def _follow(
 ) -> None:
     """Publish what the store holds, the files in it first: Envoys must not lose what is about to come back."""
     await state.files_read.wait()
-    async for change in _changes(store):
+    async for change in changes(store):
         if state.errors and publisher.current is None and not change.records:
             continue  # the files are broken and nothing else is known: Envoys keep what they have
         began = time.monotonic()
@@ -205,19 +206,6 @@ async def _follow(
         )
         # A flood of writes is coalesced meanwhile, and leaves the others half of the time.
         await asyncio.sleep(spent)
-
-
-async def _changes(store: Store) -> AsyncIterator[Change]:
-    """Give the store's changes; the whole state again after a time in which it could not say."""
-    while True:
-        try:
-            async for change in store.watch():
-                yield change
-        except UnavailableError as unavailable:
-            log.error("the store cannot be read now", error=str(unavailable))  # noqa: TRY400 - it says it all
-            await asyncio.sleep(RETRY_SECONDS)
-        else:
-            raise RuntimeError("the store ended its watch")
 
 
 def _warn_of_unreadable(change: Change, world: World) -> None:
