@@ -43,9 +43,8 @@ def _root(
 
 def main() -> None:
     """Run the command line."""
-    if (
-        os.getpid() == 1
-    ):  # a container's: the kernel keeps from it what it does not handle, so `docker stop` would wait
+    if os.getpid() == 1:
+        # A container's: the kernel keeps from it what it does not handle, so `docker stop` would wait.
         signal.signal(signal.SIGTERM, _end)
     app()
 

@@ -176,9 +176,8 @@ async def _sent_away(admin: Admin, end_at: float) -> bool:
         except httpx.ConnectError as error:
             log.warning("the admin interface is not there", error=repr(error))
             return False
-        except (
-            httpx.HTTPError
-        ) as error:  # it is busy, with much new configuration perhaps: clients are served meanwhile
+        except httpx.HTTPError as error:
+            # It is busy, with much new configuration perhaps: clients are served meanwhile.
             log.warning("the admin interface does not answer yet", error=repr(error))
         else:
             return True

@@ -1,7 +1,5 @@
 """A real Docker engine for tests: what they make carries a name of its own and is removed in the end."""
 
-import contextlib
-import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -16,19 +14,7 @@ from igw_store.sqlite import SqliteStore, open_store
 from tests.builders import deployment_id
 from tests.docker.forwarder import Forwarder
 from tests.docker.scene import Scene, image
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
-    """Give the engine of this machine; none is a failure where tests must not be left out."""
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        reason = f"no Docker engine answers (deploy/offline/engine makes one be there): {error}"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    with contextlib.closing(client):
-        yield client
+from tests.engine import engine as engine
 
 
 @pytest_asyncio.fixture
