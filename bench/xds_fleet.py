@@ -2,8 +2,8 @@
 
 `python bench/xds_fleet.py` fills a store, starts `igw xds` on it and simulated proxies beside it on loopback, each with
 a delta ADS stream on a connection of its own, and changes one deployment's weight through the management API, again and
-again. A change's time is from the PATCH that is sent to the last proxy's ACK of the new routes. The first proxy
-fetches all there is; the others come back with what it had, as a fleet does when a control plane was restarted.
+again. A change's time is from the PATCH that is sent to a proxy's ACK of the new routes, and to the last one's. The
+first proxy fetches all there is; the others come back with what it had, as after a restart of the control plane.
 """
 
 import argparse
@@ -37,7 +37,7 @@ ZONE = "LOCAL-01A"
 ORGANIZATION = "bench"
 BATCH = 1000
 START_SECONDS = 300.0
-CHANGE_SECONDS = 60.0
+CHANGE_SECONDS = 8.0
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- fleet:begin -->\n", "<!-- fleet:end -->"
 COLUMNS = (
@@ -48,25 +48,36 @@ COLUMNS = (
         "first sync",
         "its bytes",
         "all back",
-        "change → last ACK p50",
+        "change → ACK p50",
+        "p99",
+        "→ last ACK p50",
         "p99",
     ),
     *("bytes a proxy", "CPU a change", "memory, no proxy", "a proxy"),
 )
 HEAD = ("| " + " | ".join(COLUMNS) + " |", "|" + "---:|" * len(COLUMNS))
-PER_PROCESS = 250
+PAUSE_SECONDS = 0.2
+"""Between changes, for statuses to be written."""
+PER_PROCESS = 500
 """Simulated proxies in one process."""
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """One response, as a simulated proxy tells of it."""
+class Line:
+    """What a process of simulated proxies tells: that all its proxies took a version, or that nothing comes."""
 
-    proxy: str
-    at: float
-    type: str
-    names: tuple[str, ...]
-    count: int
+    process: int
+    version: str
+    at: Sequence[float]
+    bytes: int
+    quiet: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change: seconds until each proxy's ACK, and the bytes that all were sent."""
+
+    seconds: Sequence[float]
     bytes: int
 
 
@@ -80,8 +91,7 @@ class Figures:
     sync_seconds: float
     sync_bytes: int
     back_seconds: float
-    changes: Sequence[float]
-    change_bytes: float
+    changes: Sequence[Change]
     change_cpu: float
     memory_before: float
     memory: float
@@ -121,7 +131,9 @@ def _write(text: str) -> None:
 
 
 def _row(seen: Figures) -> str:
-    ordered = sorted(seen.changes)
+    each = sorted(seconds for change in seen.changes for seconds in change.seconds)
+    last = sorted(max(change.seconds) for change in seen.changes)
+    size = statistics.mean(change.bytes for change in seen.changes) / seen.proxies
     cells = (
         f"{seen.proxies:,}",
         f"{seen.gateways:,}",
@@ -129,14 +141,17 @@ def _row(seen: Figures) -> str:
         f"{seen.sync_seconds:.2f} s",
         f"{seen.sync_bytes / 1e6:.1f} MB",
         f"{seen.back_seconds:.1f} s",
-        f"{1000 * statistics.median(ordered):.0f} ms",
-        f"{1000 * ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]:.0f} ms",
-        f"{seen.change_bytes:.0f}",
+        *(f"{1000 * _quantile(times, part):.1f} ms" for times in (each, last) for part in (0.5, 0.99)),
+        f"{size:.0f}",
         f"{1000 * seen.change_cpu:.1f} ms",
         f"{seen.memory_before:.0f} MB",
         f"{1000 * (seen.memory - seen.memory_before) / seen.proxies:.0f} kB",
     )
     return "| " + " | ".join(cells) + " |"
+
+
+def _quantile(ordered: Sequence[float], part: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
 
 
 async def _measure(gateways: int, proxies: int, changes: int) -> Figures:
@@ -151,31 +166,22 @@ async def _measure(gateways: int, proxies: int, changes: int) -> Figures:
         pid = _control_plane(processes, folder, ports)
         await _ready(f"http://{LOOPBACK}:{ops}/readyz")
         address, versions = f"{LOOPBACK}:{xds}", folder / "versions.json"
-        sync_seconds, sync_bytes = await _first(address, versions)
-        await asyncio.sleep(1)
+        target = next(record for record in reversed(records) if record.kind is Kind.DEPLOYMENT)
+        watched = f"gateway/{target.spec['gatewayIds'][0]}"
+        sync_seconds, sync_bytes = await _first(address, versions, watched)
+        await asyncio.sleep(2)
         before = _megabytes(pid)
-        async with _fleet(proxies, address, versions) as fleet, _client(api, token) as client:
-            began = time.monotonic()
+        began = time.monotonic()
+        async with _fleet(proxies, address, versions, watched) as fleet, _client(api, token) as client:
             await _settled(f"http://{LOOPBACK}:{ops}/status", proxies)
             back = time.monotonic() - began
-            await asyncio.sleep(1)
+            await asyncio.sleep(3)
             memory = _megabytes(pid)
             spent = cpu_seconds(pid)
-            target = next(record for record in reversed(records) if record.kind is Kind.DEPLOYMENT)
-            seen = [await _change(client, fleet, target, number, proxies) for number in range(changes)]
-            spent = cpu_seconds(pid) - spent
+            seen = [await _change(client, fleet, target, number) for number in range(changes)]
+            spent = (cpu_seconds(pid) - spent) / changes
         return Figures(
-            proxies,
-            gateways,
-            2 * gateways,
-            sync_seconds,
-            sync_bytes,
-            back,
-            [seconds for seconds, _ in seen],
-            statistics.mean(size for _, size in seen) / proxies,
-            spent / changes,
-            before,
-            memory,
+            proxies, gateways, 2 * gateways, sync_seconds, sync_bytes, back, seen, spent, before, memory
         )
 
 
@@ -241,42 +247,49 @@ def _control_plane(processes: Processes, folder: Path, ports: Sequence[int]) -> 
         "--api-port": api,
         "--api-grpc-port": grpc,
         "--zone": ZONE,
-        "--log-level": "warning",
+        "--log-level": "info",
     }
     words = [str(word) for option in options.items() for word in option]
     return processes.start("control-plane", (sys.executable, "-m", "igw_cli", "xds", *words))
 
 
-async def _first(address: str, versions: Path) -> tuple[float, int]:
+async def _first(address: str, versions: Path, watched: str) -> tuple[float, int]:
     """Let one proxy fetch everything and note what it has; give the seconds and the bytes."""
-    began, seen = time.monotonic(), list[Heard]()
-    async with _fleet(1, address, versions) as fleet:
+    began, size = time.monotonic(), 0
+    async with _fleet(1, address, versions, watched) as fleet, asyncio.timeout(START_SECONDS):
         while True:
-            try:
-                seen.append(await asyncio.wait_for(fleet.get(), 3 if seen else START_SECONDS))
-            except TimeoutError:
-                break
-    return max(heard.at for heard in seen) - began, sum(heard.bytes for heard in seen)
+            line = await fleet.lines.get()
+            size += line.bytes
+            if line.quiet and size:
+                return line.quiet - began, size
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The processes of simulated proxies, and what they tell."""
+
+    processes: int
+    lines: "asyncio.Queue[Line]"
 
 
 @asynccontextmanager
-async def _fleet(count: int, address: str, versions: Path) -> AsyncIterator["asyncio.Queue[Heard]"]:
-    """Run so many proxies while the context is open and give what they hear."""
-    heard: asyncio.Queue[Heard] = asyncio.Queue()
+async def _fleet(count: int, address: str, versions: Path, watched: str) -> AsyncIterator[Fleet]:
+    """Run so many proxies while the context is open and give what they tell."""
+    lines: asyncio.Queue[Line] = asyncio.Queue()
     counts = [min(PER_PROCESS, count - start) for start in range(0, count, PER_PROCESS)]
-    program = Path(__file__).parent / "fleet" / "proxies.py"
     started = [
         await asyncio.create_subprocess_exec(
-            *(sys.executable, program, str(number), address, ZONE, str(versions)),
+            *(sys.executable, "-m", "fleet.proxies", str(number), address, ZONE, str(versions), watched),
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            limit=2**20,
+            limit=2**24,
         )
         for number in counts
     ]
-    readers = [asyncio.create_task(_read(process, number, heard)) for number, process in enumerate(started)]
+    readers = [asyncio.create_task(_read(process, number, lines)) for number, process in enumerate(started)]
     try:
-        yield heard
+        yield Fleet(len(started), lines)
     finally:
         for process in started:
             if process.stdin is not None:
@@ -286,39 +299,36 @@ async def _fleet(count: int, address: str, versions: Path) -> AsyncIterator["asy
             reader.cancel()
 
 
-async def _read(process: asyncio.subprocess.Process, number: int, heard: "asyncio.Queue[Heard]") -> None:
+async def _read(process: asyncio.subprocess.Process, number: int, lines: "asyncio.Queue[Line]") -> None:
     if process.stdout is None:
-        raise FailedError("a simulated proxy has no standard output")
-    async for line in process.stdout:
-        told = json.loads(line)
-        who = f"{number}/{told['proxy']}"
-        heard.put_nowait(
-            Heard(who, told["at"], told["type"], tuple(told["names"]), told["count"], told["bytes"])
+        raise FailedError("a process of simulated proxies has no standard output")
+    async for text in process.stdout:
+        told = json.loads(text)
+        lines.put_nowait(
+            Line(number, told.get("version", ""), told.get("at", ()), told["bytes"], told.get("quiet", 0.0))
         )
 
 
-async def _change(
-    client: httpx.AsyncClient, fleet: "asyncio.Queue[Heard]", target: Record, number: int, proxies: int
-) -> tuple[float, int]:
-    """Change a weight; give the seconds until the last proxy's ACK of the routes, and the bytes sent to all."""
-    while not fleet.empty():
-        fleet.get_nowait()
-    routes = f"gateway/{target.spec['gatewayIds'][0]}"
+async def _change(client: httpx.AsyncClient, fleet: Fleet, target: Record, number: int) -> Change:
+    """Change a weight, and wait until every proxy acknowledged the routes."""
+    while not fleet.lines.empty():
+        fleet.lines.get_nowait()
     document = {**target.spec, "traffic": {"weight": 3 + number}}
     document.pop("organizationId")
-    began, heard_by, size, last = time.monotonic(), set[str](), 0, 0.0
+    began, seconds, size, done = time.monotonic(), list[float](), 0, set[int]()
     patch = asyncio.create_task(client.patch(f"/deployments/{target.id}", json=document))
     async with asyncio.timeout(CHANGE_SECONDS):
-        while len(heard_by) < proxies:
-            heard = await fleet.get()
-            size += heard.bytes
-            if routes in heard.names:
-                heard_by.add(heard.proxy)
-                last = max(last, heard.at)
+        while len(done) < fleet.processes:
+            line = await fleet.lines.get()
+            size += line.bytes
+            if line.version:
+                done.add(line.process)
+                seconds += [at - began for at in line.at]
     answer = await patch
     if answer.status_code != httpx.codes.OK:
         raise FailedError(f"PATCH: {answer.status_code} {answer.text[:200]}")
-    return last - began, size
+    await asyncio.sleep(PAUSE_SECONDS)
+    return Change(seconds, size)
 
 
 @asynccontextmanager

@@ -4,19 +4,22 @@
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 from igw_model.deployment import BACKENDS, Deployment, DockerBackend, parse_deployment
 from igw_model.gateway import Gateway, parse_gateway
-from igw_model.record import NEVER, Replica
+from igw_model.record import NEVER, Kind, Record, Replica
+from igw_store.store import Change
 from igw_xds.plan import Plan, plan
 from igw_xds.resources.everything import snapshot_of
 from igw_xds.settings import DataPlane
 from igw_xds.snapshot import Snapshot
 
 DOMAIN = "gw.example.com"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AUTHS = ("coreWeaveAuth", "weightsAndBiasesAuth")
 ROUTINGS = ("bodyBasedRouting", "headerBasedRouting", "pathBasedRouting")
 
@@ -89,6 +92,25 @@ def containers(deployment: Deployment, *addresses: str) -> tuple[Replica, ...]:
     """Give the containers that were found of a deployment, at its backend's port."""
     port = deployment.backend.port if isinstance(deployment.backend, DockerBackend) else 8000
     return tuple(Replica(deployment.id, f"models-{at}", at, port, NEVER) for at in addresses)
+
+
+def record(kind: Kind, spec: dict[str, Any], **fields: Any) -> Record:
+    """Give a record of a spec, of generation 1."""
+    return Record(
+        kind=kind,
+        id=spec["id"].lower(),
+        organization_id="acme",
+        name=spec["name"],
+        spec=spec,
+        created_at=NOW,
+        updated_at=NOW,
+        **{"generation": 1, **fields},
+    )
+
+
+def change(*records: Record, whole: bool = False, **more: Any) -> Change:
+    """Give a change of these records."""
+    return Change(whole, {(r.kind, r.id): r for r in records}, **more)
 
 
 def planned(*definitions: Gateway | Deployment, zone: str | None = None) -> Plan:

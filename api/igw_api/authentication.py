@@ -38,12 +38,12 @@ Identify = Callable[[str], Awaitable[Principal | None]]
 
 
 class LocalAdmin:
-    """One token that is an organisation's admin here; only its keyed hash is kept."""
+    """One token of who runs the installation, an operator and an organisation's admin; only its keyed hash is kept."""
 
     def __init__(self, token: str, organization: str) -> None:
         self._key = secrets.token_bytes(32)
         self._digest = self._hash(token)
-        self._caller = Caller(LOCAL_ADMIN, organization, Role.ADMIN)
+        self._caller = Caller(LOCAL_ADMIN, organization, Role.OPERATOR)
 
     def caller(self, token: str) -> Caller | None:
         """Give the admin if the token is theirs, in the same time whatever it is."""

@@ -16,6 +16,8 @@ class Role(IntEnum):
 
     VIEWER = 1
     ADMIN = 2
+    OPERATOR = 3
+    """Runs the installation: sees the proxies and what they serve, of all organisations."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,10 @@ class Method(StrEnum):
     DELETE_REPLICA = "DeleteReplica"
     LIST_REPLICAS = "ListReplicas"
     LIST_EVENTS = "ListEvents"
+    LIST_PROXIES = "ListProxies"
+    GET_PROXY = "GetProxy"
+    LIST_PROXY_RESOURCES = "ListProxyResources"
+    GET_PROXY_RESOURCE = "GetProxyResource"
 
 
 SERVICES = {
@@ -48,3 +52,8 @@ SERVICES = {
 def writes(method: Method) -> bool:
     """Say whether a method changes anything, and so needs the role admin."""
     return not method.startswith(("Get", "List"))
+
+
+def looks_inside(method: Method) -> bool:
+    """Say whether a method shows what is no organisation's own, and so needs the role operator."""
+    return "Prox" in method

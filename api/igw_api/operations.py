@@ -15,7 +15,8 @@ from igw_api.events import list_events
 from igw_api.failure import Code, RefusedError
 from igw_api.gateways import Gateways, gateway_parameters
 from igw_api.lifecycle import Call, Resource, create, delete, get, list_all, update
-from igw_api.methods import Method, writes
+from igw_api.methods import Method, looks_inside, writes
+from igw_api.proxies import Fleet, NoFleet, Proxies
 from igw_api.replicas import Replicas
 from igw_api.settings import Settings
 
@@ -33,24 +34,30 @@ class Operations:
         *,
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
+        fleet: Fleet | None = None,
     ) -> None:
-        """Answer from a store; `clock` gives aware times in UTC, `new_id` UUIDs."""
+        """Answer from a store, and of proxies from a fleet; `clock` gives aware times in UTC, `new_id` UUIDs."""
         self._store = store
         self._clock = clock
         self._new_id = new_id
         self._reads = _reads(settings)
         self._writes = _writes(settings)
+        self._looks = Proxies(fleet or NoFleet()).methods
 
     async def call(self, method: Method, caller: Caller, document: Document) -> dict[str, Any]:
         """Give a method's answer; when it comes, what it wrote is on disk. Raises RefusedError."""
         if writes(method) and caller.role < Role.ADMIN:
             raise RefusedError(Code.PERMISSION_DENIED, f"{method} needs the role admin")
+        if looks_inside(method) and caller.role < Role.OPERATOR:
+            raise RefusedError(Code.PERMISSION_DENIED, f"{method} needs the role operator")
         try:
             return await self._answer(method, caller, plain(document))
         except UnavailableError:
             raise RefusedError(Code.UNAVAILABLE, "the store cannot answer now: try again") from None
 
     async def _answer(self, method: Method, caller: Caller, document: Document) -> dict[str, Any]:
+        if method in self._looks:
+            return await self._looks[method](document)
         if method in self._reads:
             read = self._reads[method]
             return await self._store.read(lambda view: read(view, self._begun(caller), document))

@@ -1,6 +1,6 @@
 """REST/JSON over the operations: paths and verbs to methods, bodies and queries to documents.
 
-Source: docs/inference-api.md, sections 1 and 3. Replicas and events are this project's extension.
+Source: docs/inference-api.md, sections 1 and 3. Replicas, events and proxies are this project's extension.
 """
 
 import asyncio
@@ -59,8 +59,12 @@ TABLE: Mapping[str, Verbs] = {
         "DELETE": Method.DELETE_CAPACITY_CLAIM,
     },
     "/events": {"GET": Method.LIST_EVENTS},
+    "/proxies": {"GET": Method.LIST_PROXIES},
+    "/proxies/{id}": {"GET": Method.GET_PROXY},
+    "/proxies/{id}/resources": {"GET": Method.LIST_PROXY_RESOURCES},
+    "/proxies/{id}/resources/{type}/{name:path}": {"GET": Method.GET_PROXY_RESOURCE},
 }
-"""Path templates, those with fixed segments before those with parameters."""
+"""Path templates, those with fixed segments before those with parameters; a `path` may have slashes in it."""
 
 
 def rest_routes(call: Operation, authenticate: Authenticate) -> list[BaseRoute]:

@@ -1,9 +1,10 @@
 """Who may do what: a YAML file of roles by principal and by organisation, read again when it changes.
 
-    principals: {<uid>: viewer | admin}
+    principals: {<uid>: viewer | admin | operator}
     organizations: {<organisation>: viewer | admin}
 
-A principal's own role counts before its organisation's; who has none may do nothing.
+A principal's own role counts before its organisation's; who has none may do nothing. An operator sees what is no
+organisation's own, so no organisation as a whole is one.
 """
 
 from collections.abc import Mapping
@@ -19,19 +20,20 @@ from igw_api.caller import Role
 
 log = structlog.get_logger(__name__)
 
-Name = Literal["viewer", "admin"]
+OfPrincipal = Literal["viewer", "admin", "operator"]
+OfOrganization = Literal["viewer", "admin"]
 Stamp = tuple[int, int, int]
 
 
 class Roles(Spec):
     """The roles that an installation gives."""
 
-    principals: Mapping[str, Name] = {}
-    organizations: Mapping[str, Name] = {}
+    principals: Mapping[str, OfPrincipal] = {}
+    organizations: Mapping[str, OfOrganization] = {}
 
     def role(self, principal: str, organization: str) -> Role | None:
         """Give a caller's role, or None for a stranger."""
-        name = self.principals.get(principal) or self.organizations.get(organization)
+        name: str | None = self.principals.get(principal) or self.organizations.get(organization)
         return None if name is None else Role[name.upper()]
 
 

@@ -16,8 +16,7 @@ from igw_cli.client import Exit, FailedError, is_loopback
 from igw_cli.state import admin_token
 
 LOCAL_SERVER = "http://127.0.0.1:8081"
-LOCAL_CONTROL_PLANE = "http://127.0.0.1:18001"
-_KEYS = {"server", "tokenFile", "controlPlane"}
+_KEYS = {"server", "tokenFile"}
 
 Server = Annotated[
     str | None, typer.Option(help=f"The management API. Also IGW_SERVER. Default: {LOCAL_SERVER}.")
@@ -29,13 +28,6 @@ Token = Annotated[
 TokenFile = Annotated[
     Path | None, typer.Option(help="File that holds the bearer token. Also IGW_TOKEN_FILE.")
 ]
-ControlPlane = Annotated[
-    str | None,
-    typer.Option(
-        "--control-plane",
-        help=f"The control plane's operations port. Also IGW_CONTROL_PLANE. Default: {LOCAL_CONTROL_PLANE}.",
-    ),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +37,6 @@ class Given:
     server: str | None = None
     token: str | None = field(default=None, repr=False)
     token_file: Path | None = None
-    control_plane: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +45,6 @@ class Configured:
 
     server: str | None = None
     token_file: Path | None = None
-    control_plane: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +62,6 @@ def access(given: Given, environment: Mapping[str, str]) -> Access:
         given.server or environment.get("IGW_SERVER") or configured.server or LOCAL_SERVER, "the server"
     )
     return Access(server, _token(given, environment, configured, server))
-
-
-def control_plane(given: Given, environment: Mapping[str, str]) -> str:
-    """Give the URL of the control plane's operations port. Raises FailedError."""
-    chosen = given.control_plane or environment.get("IGW_CONTROL_PLANE")
-    return _url(
-        chosen or configuration(environment).control_plane or LOCAL_CONTROL_PLANE, "the control plane"
-    )
 
 
 def configuration(environment: Mapping[str, str]) -> Configured:
@@ -113,7 +95,6 @@ def _configured(path: Path, text: str, environment: Mapping[str, str]) -> Config
     return Configured(
         document.get("server"),
         None if token_file is None else _beside(path, token_file, environment),
-        document.get("controlPlane"),
     )
 
 

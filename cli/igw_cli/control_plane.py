@@ -1,6 +1,6 @@
 """`igw xds` put together: one store, the management API that writes it, and the control plane that serves it.
 
-All in one event loop; the parts meet in the store alone.
+All in one event loop; the parts meet in the store, and the API may look at what the control plane knows of proxies.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from igw_api.authentication import Authentication, LocalAdmin
 from igw_api.caller import Authenticate
 from igw_api.connect import connect_routes
 from igw_api.operations import Operations
+from igw_api.proxies import Fleet
 from igw_api.settings import Settings
 from igw_containers.following import follow, warn_without_engine
 from igw_extauth import settings as identity_settings
@@ -75,6 +76,7 @@ async def run(
     control_plane: service.ControlPlane, sources: Sources, management: Management | None, stop: asyncio.Event
 ) -> None:
     """Serve until `stop` is set. Raises CannotStartError and CannotListenError."""
+    plane = service.Plane(control_plane)
     async with AsyncExitStack() as stack:
         authenticate = None
         with _explained():
@@ -83,9 +85,9 @@ async def run(
             if management is not None:
                 authenticate = await stack.enter_async_context(_authentication(management))
         if management is not None and authenticate is not None:
-            await stack.enter_async_context(_api(management, authenticate, store))
+            await stack.enter_async_context(_api(management, authenticate, store, plane.inspection))
         await stack.enter_async_context(_containers(sources.docker_host, store, stop))
-        await service.serve(control_plane, store, stop, _file_states(sources, stop))
+        await service.serve(plane, store, stop, _file_states(sources, stop))
 
 
 async def _store(state_dir: Path | None) -> Store:
@@ -145,13 +147,16 @@ def _private(file: os.stat_result) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _api(management: Management, authenticate: Authenticate, store: Store) -> AsyncIterator[None]:
+async def _api(
+    management: Management, authenticate: Authenticate, store: Store, fleet: Fleet
+) -> AsyncIterator[None]:
     """Serve the API over REST, Connect and gRPC while the context is open."""
     call = Operations(
         store,
         management.settings,
         clock=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid.uuid4()),
+        fleet=fleet,
     ).call
     http, grpc = management.http, management.grpc
     listening = listening_socket("management API", http.host, http.port)

@@ -1,14 +1,20 @@
-"""`igw envoy`: one Envoy of a fleet, from its bootstrap to its end. A signal drains it, a second one ends it."""
+"""`igw envoy`: one Envoy of a fleet, from its bootstrap to its end. A signal drains it, a second one ends it.
+
+Between it and its control plane there is an agent (`igw_agent`), which lives as long as Envoy does.
+"""
 
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import tempfile
 import time
 from asyncio.subprocess import Process
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,33 +79,68 @@ def envoy(
         int | None,
         typer.Option(envvar="IGW_ENVOY_CONCURRENCY", min=1, help="Envoy's workers. Default: one a core."),
     ] = None,
+    cache: Annotated[
+        bool,
+        typer.Option(
+            "--cache/--no-cache",
+            envvar="IGW_ENVOY_CACHE",
+            help="Keep what Envoy accepted, and start from it while the control plane is away.",
+        ),
+    ] = True,
+    state_dir: Annotated[
+        Path,
+        typer.Option(
+            envvar="IGW_ENVOY_STATE_DIR", help="Folder of that, with a folder in it for each --node-id."
+        ),
+    ] = Path(".igw"),
+    cache_after: Annotated[
+        float,
+        typer.Option(
+            envvar="IGW_ENVOY_CACHE_AFTER",
+            min=0.1,
+            help="Seconds after which a control plane that says nothing to a new Envoy is held to be away.",
+        ),
+    ] = 3,
     log_level: LogLevel = "info",
 ) -> None:
     """Run one Envoy of a fleet. SIGTERM or Ctrl-C drains it first, a second one ends it at once."""
     logs.configure("envoy", log_level)
+    control_plane = host_port(xds)
     node = Node(
         id=node_id or socket.gethostname(),
         zone=zone,
         admin=HostPort(LOOPBACK, admin_port),
-        xds=host_port(xds),
+        xds=control_plane,
         stats=HostPort(stats_host, stats_port),
     )
     command = envoy_command()
     try:
         with tempfile.TemporaryDirectory(prefix="igw-envoy-") as folder:
-            path = Path(folder) / "bootstrap.json"
-            path.write_text(json.dumps(bootstrap(node), indent=2), encoding="utf-8")
+            path, ads = Path(folder) / "bootstrap.json", Path(folder) / "ads"
+            asks = replace(node, xds=ads) if cache else node
+            path.write_text(json.dumps(bootstrap(asks), indent=2), encoding="utf-8")
             argv = envoy_argv(command, path, log_level, concurrency)
-            status = asyncio.run(run(argv, f"http://{LOOPBACK}:{admin_port}", drain_seconds))
+            running = partial(run, argv, f"http://{LOOPBACK}:{admin_port}", drain_seconds)
+            if cache:
+                # Envoy is started by a fork, in which gRPC is to do nothing. It reads this when it is imported.
+                os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+                from igw_cli import agent  # noqa: PLC0415
+
+                about = agent.settings(node, control_plane, ads, state_dir, cache_after)
+                running = partial(agent.beside, about, running)
+            status = asyncio.run(running())
     except OSError as error:
         fail(f"envoy cannot be started: {error}")
     if status:
         raise typer.Exit(status)
 
 
-async def run(argv: Sequence[str], admin: str, drain_seconds: float) -> int:
+async def run(
+    argv: Sequence[str], admin: str, drain_seconds: float, failed: asyncio.Task[None] | None = None
+) -> int:
     """Run an Envoy to its end and give the exit status: 0 when it was asked to end.
 
+    `failed` is over when something that Envoy needs is: then it is drained too, and the status is 1.
     Raises OSError when it cannot be started.
     """
     asked = _signals()
@@ -111,13 +152,14 @@ async def run(argv: Sequence[str], admin: str, drain_seconds: float) -> int:
     )
     ended = asyncio.create_task(process.wait())
     try:
-        await _first(ended, asked.get())
+        await _first(ended, asked.get(), _over(failed))
         if not ended.done():
+            status = _told(failed)
             log.info("draining", seconds=drain_seconds)
             await _first(ended, asked.get(), _drain(admin, drain_seconds))
             if not ended.done():
                 await _end(process)
-                return 0
+                return status
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -133,6 +175,19 @@ def _signals() -> asyncio.Queue[signal.Signals]:
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, asked.put_nowait, signum)
     return asked
+
+
+async def _over(failed: asyncio.Task[None] | None) -> None:
+    """Wait for the end of a task, whatever it is; for ever when there is none."""
+    await (asyncio.Event().wait() if failed is None else asyncio.wait([failed]))
+
+
+def _told(failed: asyncio.Task[None] | None) -> int:
+    """Give the exit status of an Envoy that is ended now; if it is for a failure, say so."""
+    if failed is None or not failed.done():
+        return 0
+    log.error("the agent failed: ending envoy, to be started again", exc_info=failed.exception())
+    return 1
 
 
 async def _first(ended: asyncio.Task[int], *others: Coroutine[Any, Any, object]) -> None:

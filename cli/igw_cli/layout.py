@@ -169,6 +169,7 @@ def _xds(layout: Layout, environment: Mapping[str, str]) -> Child:
         *("--extauth", _join(LOOPBACK, extauth), "--auth-transport", layout.auth_transport.value),
         *("--extproc", _join(LOOPBACK, ports.extproc)),
         *("--max-body-bytes", layout.max_body_bytes),
+        "--all-zones",  # there is one Envoy
         *("--state-dir", layout.state_dir),
         *("--api-port", ports.api, "--api-grpc-port", ports.api_grpc),
         *("--admin-token-file", layout.admin_token, "--admin-organization-id", layout.admin_organization),

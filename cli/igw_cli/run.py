@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 from igw_demo.bundle import demo_replicas
 from igw_model.policy import Provider
-from igw_xds.plan import Memo, Plan, plan, serves
+from igw_xds.plan import Plan, plan, serves
 from rich.console import Console
 from rich.text import Text
 
@@ -144,16 +144,16 @@ class Run:
         from igw_xds.world import World, after  # noqa: PLC0415
 
         store = await open_store(self._layout.database, Cipher.from_file(self._layout.key_file))
-        world, memo, elsewhere = World(), Memo(), set[str]()
+        world, elsewhere = World(), set[str]()
         try:
             async for change in store.watch():
                 world = after(world, change)
-                self._tell(self._planned(world, memo))
+                self._tell(self._planned(world))
                 elsewhere = self._warn_of_other_zones(world, elsewhere)
         finally:
             await store.aclose()
 
-    def _planned(self, world: "World", memo: Memo) -> Plan:
+    def _planned(self, world: "World") -> Plan:
         layout = self._layout
         return plan(
             world.served_gateways,
@@ -161,7 +161,6 @@ class Run:
             domain=layout.domain,
             zone=layout.zone,
             replicas=world.replicas,
-            memo=memo,
         )
 
     def _tell(self, newer: Plan) -> None:

@@ -89,6 +89,17 @@ def xds(
     ] = None,
     organization_id: Organization = None,
     zone: Zone = None,
+    all_zones: Annotated[
+        bool, typer.Option("--all-zones", help="Give every Envoy every gateway, whatever zone it names.")
+    ] = False,
+    canary_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="IGW_CANARY_SECONDS",
+            min=0,
+            help="How long one Envoy of a zone may take to accept a change before the others get it; 0: all at once.",
+        ),
+    ] = 5,
     domain: Domain = DOMAIN,
     max_body_bytes: MaxBody = MAX_BODY,
     log_level: LogLevel = "info",
@@ -109,11 +120,16 @@ def xds(
         loaded(files, organization_id)
     if endpoint_scheme not in SCHEMES:
         fail("--endpoint-scheme is http or https", INVALID)
+    with explained():
+        parameters = offered(parameters_file, zone)
     control_plane = ControlPlane(
         grpc=HostPort(host, port),
         ops=HostPort(host, ops_port),
         domain=domain,
         zone=zone,
+        all_zones=all_zones,
+        known_zones=parameters.zones,
+        canary_seconds=canary_seconds,
         data_plane=DataPlane(
             listen=host_port(listen),
             extauth=host_port(extauth),
@@ -130,7 +146,7 @@ def xds(
                 http=HostPort(api_host or host, api_port),
                 grpc=HostPort(api_host or host, api_grpc_port),
                 settings=ApiSettings(
-                    offered(parameters_file, zone),
+                    parameters,
                     Endpoints(endpoint_scheme, domain, endpoint_port or SCHEMES[endpoint_scheme]),
                     Backends(
                         tuple(network(text) for text in backend_network or ()),

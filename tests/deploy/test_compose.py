@@ -56,6 +56,16 @@ def test_every_port_is_published_where_it_is_told() -> None:
     assert all(port.startswith("${IGW_BIND:-127.0.0.1}:") for port in ports)
 
 
+def test_an_envoy_can_keep_its_configuration() -> None:
+    """Each has a volume of its own where the image says, and a name that stays."""
+    image = (ROOT / "envoy" / "Dockerfile").read_text(encoding="utf-8")
+    [place] = re.findall(r"\bIGW_ENVOY_STATE_DIR=(\S+)", image)
+    envoys = ["envoy-1", "envoy-2"]
+    assert [SERVICES[name]["volumes"] for name in envoys] == [[f"{name}:{place}"] for name in envoys]
+    assert [SERVICES[name]["hostname"] for name in envoys] == envoys
+    assert yaml.safe_load(TEXT)["volumes"].keys() >= set(envoys)
+
+
 def test_images_have_versions() -> None:
     """Nothing is pulled as whatever is newest."""
     for name, service in SERVICES.items():

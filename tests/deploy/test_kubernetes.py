@@ -335,6 +335,17 @@ def test_mounts(name: str) -> None:
             assert any(file == place or file.startswith(f"{place}/") for place in places), file
 
 
+def test_an_envoy_can_keep_its_configuration() -> None:
+    """What it keeps is in a volume of the pod's, where the image says, since the root cannot be written."""
+    image = (ROOT / "envoy" / "Dockerfile").read_text(encoding="utf-8")
+    [place] = re.findall(r"\bIGW_ENVOY_STATE_DIR=(\S+)", image)
+    workload, container = OURS["Deployment/envoy/envoy"]
+    [name] = [mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == place]
+    [volume] = [volume for volume in pod(workload)["volumes"] if volume["name"] == name]
+    assert "emptyDir" in volume
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+
+
 def test_files_of_config_maps() -> None:
     """The roles file is in the ConfigMap that is mounted where the command looks."""
     _, container = OURS["StatefulSet/control-plane/control-plane"]

@@ -141,6 +141,13 @@ def test_folders() -> None:
     assert str(parameters["admin_token_file"]) == "%d/" + value(unit, "LoadCredential").partition(":")[0]
 
 
+def test_an_envoys_folder() -> None:
+    """The unit makes what Envoy keeps its configuration in, for its user alone."""
+    unit, parameters = "igw-envoy.service", command("igw-envoy.service")[1]
+    assert str(parameters["state_dir"]) == f"/var/lib/{value(unit, 'StateDirectory')}"
+    assert value(unit, "StateDirectoryMode") == "0700"
+
+
 def test_an_envoy_has_time_to_drain() -> None:
     """It is not killed before its drain and its own end are over, and what it asks is stopped after it."""
     unit, parameters = "igw-envoy.service", command("igw-envoy.service")[1]

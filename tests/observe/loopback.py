@@ -5,39 +5,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import grpc.aio
-from envoy.service.discovery.v3 import ads_pb2_grpc
-from igw_xds.fleet import Fleet
-from igw_xds.news import News
-from igw_xds.publisher import Publisher
-from igw_xds.server import serve
-from prometheus_client import CollectorRegistry
+from tests.unit.xds_stream.loopback import Plane, serving
 
 
 @dataclass(frozen=True)
-class Plane:
-    """What it publishes, who is connected, what it measures, and the client's stream."""
+class Watched:
+    """A control plane, and the client's incremental stream."""
 
-    publisher: Publisher
-    fleet: Fleet
-    registry: CollectorRegistry
+    plane: Plane
     call: Any
-
-    def metric(self, name: str, **labels: str) -> float:
-        """Read a metric that is there."""
-        found = self.registry.get_sample_value(name, labels)
-        assert found is not None, (name, labels)
-        return found
 
 
 @asynccontextmanager
-async def plane() -> AsyncIterator[Plane]:
+async def watched(canary_seconds: float = 0) -> AsyncIterator[Watched]:
     """Serve, with one incremental stream open."""
-    publisher, fleet, registry = Publisher(grace_seconds=0), Fleet(), CollectorRegistry()
-    server = await serve(publisher, fleet, News(), "127.0.0.1", 0, registry)
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            stub = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel)
-            yield Plane(publisher, fleet, registry, stub.DeltaAggregatedResources())
-    finally:
-        await server.stop(0)
+    async with serving(canary_seconds) as plane:
+        yield Watched(plane, plane.call("delta"))

@@ -4,6 +4,7 @@ from typing import Any
 
 from igw_xds.inventory import Inventory, InventoryCollector
 from igw_xds.plan import plan
+from igw_xds.table import Table
 from igw_xds.world import Defined
 from prometheus_client import CollectorRegistry
 
@@ -14,7 +15,11 @@ def inventory(gateways: int, *deployments: dict[str, Any]) -> Inventory:
     """Give an inventory of so many gateways, and deployments by number with these fields."""
     made = [deployment(number, **fields) for number, fields in enumerate(deployments, start=1)]
     planned = plan([gateway(number) for number in range(1, gateways + 1)], made, domain=DOMAIN)
-    return Inventory(planned, {d.id: Defined(d, 1) for d in made})
+    return Inventory(
+        Table({g.id: g for g in planned.gateways}),
+        Table({d.id: d for d in planned.deployments}),
+        Table({d.id: Defined(d, 1) for d in made}),
+    )
 
 
 def told(found: Inventory, shown: int = 10) -> dict[str, list[tuple[dict[str, str], float]]]:

@@ -3,13 +3,14 @@
 import asyncio
 from typing import Any
 
+from igw_xds.distribution import Distributions
 from igw_xds.fleet import Fleet
 from igw_xds.metrics import ServedCollector
-from igw_xds.publisher import Publisher
-from igw_xds.snapshot import CLUSTER, LISTENER, ROUTES
+from igw_xds.plan import Zoning
+from igw_xds.snapshot import CLUSTER, LISTENER, NO_RESOURCES, ROUTES, Snapshot
 from prometheus_client import CollectorRegistry
 
-from tests.observe.loopback import Plane, plane
+from tests.observe.loopback import Watched, watched
 from tests.unit.xds_stream.builders import NODE, ack, delta, nack, world
 
 PAUSE = 0.3
@@ -23,26 +24,26 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.005)
 
 
-def measured(it: Plane, kind: str) -> tuple[float, float]:
+def measured(it: Watched, kind: str) -> tuple[float, float]:
     """Give how often, and how many seconds together, a type was measured."""
-    name = "igw_xds_propagation_seconds"
-    return it.metric(f"{name}_count", type=kind), it.metric(f"{name}_sum", type=kind)
+    name = "propagation_seconds"
+    return it.plane.metric(f"{name}_count", type=kind), it.plane.metric(f"{name}_sum", type=kind)
 
 
-async def in_step(it: Plane, listener: int = 1) -> None:
+async def in_step(it: Watched, listener: int = 1) -> None:
     """Bring the client to where it has all of a snapshot."""
-    it.publisher.publish(world(listeners={"l": listener}))
+    it.plane.publish(world(listeners={"l": listener}))
     await it.call.write(delta(LISTENER, node=NODE))
     await it.call.write(ack(await it.call.read()))
-    await until(lambda: it.fleet.synced == 1)
+    await until(lambda: it.plane.synced == 1)
 
 
 async def test_from_publication_to_ack() -> None:
     """The client's own time to answer is in it."""
-    async with plane() as it:
+    async with watched() as it:
         await in_step(it)
         before = measured(it, "lds")
-        it.publisher.publish(world(listeners={"l": 2}))
+        it.plane.publish(world(listeners={"l": 2}))
         response = await it.call.read()
         await asyncio.sleep(PAUSE)
         await it.call.write(ack(response))
@@ -52,15 +53,15 @@ async def test_from_publication_to_ack() -> None:
 
 async def test_a_type_that_waits_for_another_is_measured_from_the_publication() -> None:
     """Routes wait for the clusters' ACK: to a client that is a part of how long the change took."""
-    async with plane() as it:
-        it.publisher.publish(world(clusters=["a"], routes=["r"]))
+    async with watched() as it:
+        it.plane.publish(world(clusters=["a"], routes=["r"]))
         await it.call.write(delta(CLUSTER, node=NODE))
         await it.call.write(ack(await it.call.read()))
         await it.call.write(delta(ROUTES, subscribe=["r"]))
         await it.call.write(ack(await it.call.read()))
         await until(lambda: measured(it, "rds")[0] == 1)
         before = measured(it, "rds")[1]
-        it.publisher.publish(world(clusters=["a", "b"], routes={"r": 2}))
+        it.plane.publish(world(clusters=["a", "b"], routes={"r": 2}))
         clusters = await it.call.read()
         await asyncio.sleep(PAUSE)
         await it.call.write(ack(clusters))
@@ -71,8 +72,8 @@ async def test_a_type_that_waits_for_another_is_measured_from_the_publication() 
 
 async def test_who_comes_later_is_measured_from_its_first_request() -> None:
     """What was published an hour before did not take an hour to reach a proxy that starts now."""
-    async with plane() as it:
-        it.publisher.publish(world(listeners=["l"]))
+    async with watched() as it:
+        it.plane.publish(world(listeners=["l"]))
         await asyncio.sleep(PAUSE)
         await in_step(it)
         count, seconds = measured(it, "lds")
@@ -82,41 +83,44 @@ async def test_who_comes_later_is_measured_from_its_first_request() -> None:
 
 async def test_what_a_proxy_in_step_asks_for_later_is_no_propagation() -> None:
     """A response that answers a new subscription, and no publication, is not measured."""
-    async with plane() as it:
-        it.publisher.publish(world(listeners=["l"], routes=["r"]))
+    async with watched() as it:
+        it.plane.publish(world(listeners=["l"], routes=["r"]))
         await it.call.write(delta(LISTENER, node=NODE))
         await it.call.write(ack(await it.call.read()))
-        await until(lambda: it.fleet.synced == 1)
+        await until(lambda: it.plane.synced == 1)
         await it.call.write(delta(ROUTES, subscribe=["r"]))
         await it.call.write(ack(await it.call.read()))
-        await until(lambda: it.metric("igw_xds_acks_total", type="rds") == 1)
+        await until(lambda: it.plane.metric("acks_total", type="rds") == 1)
         assert measured(it, "rds") == (0, 0)
 
 
 async def test_a_refusal_is_not_measured() -> None:
     """A NACK propagated nothing; it is counted, and so is the proxy that refuses."""
-    async with plane() as it:
-        it.publisher.publish(world(clusters=["a"]))
+    async with watched() as it:
+        it.plane.publish(world(clusters=["a"]))
         await it.call.write(delta(CLUSTER, node=NODE))
         await it.call.write(nack(await it.call.read()))
-        await until(lambda: it.metric("igw_xds_nacks_total", type="cds") == 1)
-        await until(lambda: it.fleet.refusing == 1)
+        await until(lambda: it.plane.metric("nacks_total", type="cds") == 1)
+        await until(lambda: sum(bool(proxy.rejections) for proxy in it.plane.fleet) == 1)
         assert measured(it, "cds") == (0, 0)
-        assert it.metric("igw_xds_acks_total", type="cds") == 0
+        assert it.plane.metric("acks_total", type="cds") == 0
 
 
 async def test_what_is_served_is_read_when_asked() -> None:
     """Resources by type, publications that changed something, and how many proxies are in step."""
-    publisher, registry = Publisher(), CollectorRegistry()
-    registry.register(ServedCollector(publisher, Fleet(), lambda: 2))
+    zones, registry = Distributions(Zoning(together=True), canary_seconds=0), CollectorRegistry()
+    registry.register(ServedCollector(zones, Fleet(), lambda: 2))
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(f"igw_xds_{name}", labels)
 
+    def publish(snapshot: Snapshot) -> None:
+        zones.publish({"": snapshot}, NO_RESOURCES)
+
     assert (value("snapshots_total"), value("snapshot_resources", type="cds")) == (0, 0)
-    publisher.publish(world(clusters=["a", "b"], routes=["r"]))
-    publisher.publish(world(clusters=["a", "b"], routes=["r"]))
+    publish(world(clusters=["a", "b"], routes=["r"]))
+    publish(world(clusters=["a", "b"], routes=["r"]))
     assert value("snapshots_total") == 1
     assert (value("snapshot_resources", type="cds"), value("snapshot_resources", type="rds")) == (2, 1)
     assert (value("synced_proxies"), value("refusing_proxies"), value("definition_errors")) == (0, 0, 2)
-    publisher.close()
+    zones.close()

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -18,10 +20,49 @@ from tests.real_envoy.running import Running, eventually
 
 
 @dataclass
+class ControlPlane:
+    """One `igw xds` for a launched Envoy; `start` may be called again once it was killed."""
+
+    folder: Path
+    definitions: Path
+    options: dict[str, str]
+    ops: int
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, **options: str) -> None:
+        """Start it, some options with another value."""
+        values = [
+            part for name, value in {**self.options, **options}.items() for part in (f"--{name}", value)
+        ]
+        command = [sys.executable, "-m", "igw_cli", "xds", "--no-api", "-f", str(self.definitions), *values]
+        with (self.folder / "xds").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def sent(self) -> dict[str, int]:
+        """Give how many resources it sent since it was started, by type, but for types of which it sent none."""
+        text = httpx.get(f"http://127.0.0.1:{self.ops}/metrics").text
+        found = re.findall(r'igw_xds_resources_total\{type="([a-z]+)"\} (\S+)', text)
+        return {kind: round(float(count)) for kind, count in found if float(count)}
+
+    def status(self) -> dict[str, Any]:
+        """Give what it says of the one Envoy; nothing while it has none, or is not there."""
+        with contextlib.suppress(httpx.HTTPError):
+            proxies = httpx.get(f"http://127.0.0.1:{self.ops}/status").json()["proxies"]
+            return dict(proxies[0]) if proxies else {}
+        return {}
+
+
+@dataclass
 class Launched:
     """One `igw envoy`: where it serves, and its process; `start` may be called again once it has ended."""
 
     folder: Path
+    control_plane: ControlPlane
     xds: int
     port: int
     admin: int
@@ -32,7 +73,7 @@ class Launched:
         """Start it, and wait until it is ready."""
         command = [sys.executable, "-m", "igw_cli", "envoy", "--xds", f"localhost:{self.xds}"]
         command += ["--admin-port", str(self.admin), "--stats-port", str(self.stats), "--concurrency", "2"]
-        command += ["--node-id", self.folder.name, *options]
+        command += ["--node-id", self.folder.name, "--state-dir", str(self.folder / "state"), *options]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 command,
@@ -94,20 +135,20 @@ def gone(pid: int) -> bool:
 
 @contextlib.contextmanager
 def launched(gateway: Running, folder: Path) -> Iterator[Launched]:
-    """Run a control plane with the demo's definitions and services; the Envoy is to be started."""
+    """Run a control plane with the demo's definitions, a copy, and services; the Envoy is to be started."""
     folder.mkdir(parents=True)
     xds, ops, port, admin, stats = free_ports(5)
-    command = [sys.executable, "-m", "igw_cli", "xds", "--no-api", "-f", str(gateway.definitions)]
-    command += ["--port", str(xds), "--ops-port", str(ops), "--listen", f"127.0.0.1:{port}"]
-    for service in ("--extauth", "--extproc"):
-        command += [service, gateway.option("xds", service)]
-    with (folder / "xds").open("wb") as log:
-        control_plane = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    envoy = Launched(folder, xds, port, admin, stats)
+    definitions = folder / "definitions.yaml"
+    definitions.write_bytes(gateway.definitions.read_bytes())
+    options = {"port": str(xds), "ops-port": str(ops), "listen": f"127.0.0.1:{port}"}
+    options |= {service: gateway.option("xds", f"--{service}") for service in ("extauth", "extproc")}
+    control_plane = ControlPlane(folder, definitions, options, ops)
+    control_plane.start()
+    envoy = Launched(folder, control_plane, xds, port, admin, stats)
     try:
         yield envoy
     finally:
-        for process in (control_plane, envoy.process):
-            if process is not None:
-                process.kill()
-                process.wait()
+        control_plane.kill()
+        if envoy.process is not None:
+            envoy.process.kill()
+            envoy.process.wait()

@@ -5,9 +5,9 @@ Each docstring gives the rule in our words and, in brackets, the section it is f
 
 import pytest
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES
-from igw_xds.stream import Accepted, DeltaStream, Rejected
+from igw_xds.stream import Accepted, Rejected
 
-from tests.unit.xds_stream.builders import NODE, ack, content, delta, nack, sent, world
+from tests.unit.xds_stream.builders import NODE, DeltaStream, ack, content, delta, nack, sent, world
 
 
 @pytest.fixture

@@ -4,9 +4,19 @@ from typing import Any
 
 import pytest
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot, assembled
-from igw_xds.stream import DeltaStream, Holds, Refuses, SotwStream
+from igw_xds.stream import Holds, Refuses
 
-from tests.unit.xds_stream.builders import ack, content, delta, nack, sent, sotw, world
+from tests.unit.xds_stream.builders import (
+    DeltaStream,
+    SotwStream,
+    ack,
+    content,
+    delta,
+    nack,
+    sent,
+    sotw,
+    world,
+)
 
 OLD = world(clusters=["a"], endpoints=["a"], listeners=["l"], scopes=["s"], routes=["r"])
 

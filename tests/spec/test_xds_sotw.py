@@ -5,9 +5,9 @@ Each docstring gives the rule in our words and, in brackets, the section it is f
 
 import pytest
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE
-from igw_xds.stream import Accepted, Rejected, SotwStream
+from igw_xds.stream import Accepted, Rejected
 
-from tests.unit.xds_stream.builders import NODE, ack, content, nack, sent, sotw, world
+from tests.unit.xds_stream.builders import NODE, SotwStream, ack, content, nack, sent, sotw, world
 
 WORLD = world(clusters=["a", "b"], endpoints=["a", "b"], listeners=["l"], scopes=["s"], routes=["q", "r"])
 

@@ -15,9 +15,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from igw_xds.snapshot import Snapshot, snapshot
-from igw_xds.stream import DeltaStream, SotwStream
 
-from tests.unit.xds_stream.builders import NODE, SHORT, ack, content, delta, nack, sent, sotw, world
+from tests.unit.xds_stream.builders import (
+    NODE,
+    SHORT,
+    DeltaStream,
+    SotwStream,
+    ack,
+    content,
+    delta,
+    nack,
+    sent,
+    sotw,
+    world,
+)
 
 TYPE_OF = {short: type_url for type_url, short in SHORT.items()}
 

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import backoff_pb2, base_pb2, config_source_pb2, grpc_service_pb2
+from envoy.config.core.v3 import address_pb2, backoff_pb2, base_pb2, config_source_pb2, grpc_service_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2, scoped_route_pb2
@@ -30,7 +31,7 @@ RUNTIME = {"re2.max_program_size.error_level": 8192, "re2.max_program_size.warn_
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An Envoy of ours: its id, its zone, its admin address and its control plane.
+    """An Envoy of ours: its id, its zone, its admin address and its control plane, by TCP or at a Unix socket.
 
     `stats` is where it shows its metrics and whether it is ready to others than this machine, if anywhere.
     """
@@ -38,7 +39,7 @@ class Node:
     id: str
     zone: str
     admin: HostPort
-    xds: HostPort
+    xds: HostPort | Path
     stats: HostPort | None = None
 
 
@@ -110,9 +111,14 @@ def _show(message: bootstrap_pb2.Bootstrap, at: HostPort, admin: HostPort) -> No
     message.layered_runtime.layers[0].static_layer.update(stats_listener.RUNTIME)
 
 
-def _xds_cluster(at: HostPort) -> cluster_pb2.Cluster:
+def _xds_cluster(at: HostPort | Path) -> cluster_pb2.Cluster:
     """Notice a dead control plane: HTTP/2 pings, because an idle stream says nothing."""
-    return service_cluster(names.XDS_CLUSTER, at, http2(15))
+    if isinstance(at, HostPort):
+        return service_cluster(names.XDS_CLUSTER, at, http2(15))
+    cluster = service_cluster(names.XDS_CLUSTER, HostPort("127.0.0.1", 0), http2(15))
+    [endpoint] = cluster.load_assignment.endpoints[0].lb_endpoints
+    endpoint.endpoint.address.CopyFrom(address_pb2.Address(pipe=address_pb2.Pipe(path=str(at))))
+    return cluster
 
 
 def _complete(message: bootstrap_pb2.Bootstrap) -> None:
@@ -128,7 +134,8 @@ def _complete(message: bootstrap_pb2.Bootstrap) -> None:
 
 
 def _of(snapshot: Snapshot, type_url: str) -> Iterable[Any]:
-    return snapshot.of(type_url).values()
+    """Give the resources of a type in order: two renders are there to be compared."""
+    return sorted(snapshot.of(type_url).values(), key=lambda r: r.name)
 
 
 def _unpacked(body: Any, message: Any) -> Any:

@@ -1,13 +1,14 @@
 """The connected proxies, for status and for what is said of objects: a value per stream in, out in one mapping."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from igw_xds.observation import Client
-from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE
-from igw_xds.stream import Lacks, Standing
+from igw_xds.distribution import Distribution
+from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot
+from igw_xds.stream import Node
 
 SHORT_NAMES: Mapping[str, str] = {
     CLUSTER: "cds",
@@ -19,6 +20,8 @@ SHORT_NAMES: Mapping[str, str] = {
 """How operators call the types; metric labels and status use these."""
 
 
+MAX_REFUSED = 100
+"""Refused resources of a zone that are shown."""
 MAX_NAMES = 10
 """Names of refused resources that are shown."""
 
@@ -41,10 +44,6 @@ class Nack:
     at: float
 
 
-def _nothing(_type_url: str, _name: str) -> Standing:
-    return Lacks()
-
-
 @dataclass(frozen=True, slots=True)
 class Proxy:
     """One connected Envoy as its stream knows it; `version` is Envoy's own, `connected_at` Unix seconds."""
@@ -55,12 +54,33 @@ class Proxy:
     connected_at: float
     transport: Literal["delta", "sotw"]
     synced: bool = False
+    canary: bool = False
+    """Whether changes of its zone go to it first."""
+    reason: str = ""
+    """Why it gets nothing, for people."""
     rejections: Mapping[str, str] = field(default_factory=dict)
     """Envoy's error text by type URL."""
     last_ack: Ack | None = None
     last_nack: Nack | None = None
-    standing: Callable[[str, str], Standing] = field(default=_nothing, repr=False, compare=False)
-    """What it makes of a resource now, by type URL and name."""
+
+
+class Connected(Protocol):
+    """A stream that says what is known of its proxy now."""
+
+    @property
+    def node(self) -> Node:
+        """Give who it is."""
+
+    @property
+    def stream(self) -> Any:
+        """Give what it has, as its stream knows."""
+
+    @property
+    def target(self) -> Snapshot | None:
+        """Give what it is to have now; None before there is anything, and once it has left."""
+
+    def proxy(self) -> Proxy:
+        """Describe it."""
 
 
 class Fleet:
@@ -69,11 +89,11 @@ class Fleet:
     def __init__(self, shown: int = 1000) -> None:
         """Show at most `shown` proxies in `status`; all are counted."""
         self._shown = shown
-        self._proxies: dict[int, Proxy] = {}
+        self._proxies: dict[int, Connected] = {}
 
-    def put(self, stream: int, proxy: Proxy) -> None:
-        """Add a stream's proxy or replace what is known of it."""
-        self._proxies[stream] = proxy
+    def put(self, stream: int, connected: Connected) -> None:
+        """Add a stream."""
+        self._proxies[stream] = connected
 
     def drop(self, stream: int) -> None:
         """Forget a stream; one that is not known is ignored."""
@@ -81,45 +101,34 @@ class Fleet:
 
     def __iter__(self) -> Iterator[Proxy]:
         """Give the proxies, those that are not synced or refuse something first, then by id."""
-        return iter(
-            sorted(
-                self._proxies.values(), key=lambda p: (p.synced and not p.rejections, p.id, p.connected_at)
-            )
-        )
+        found = [connected.proxy() for connected in self._proxies.values()]
+        return iter(sorted(found, key=lambda p: (p.synced and not p.rejections, p.id, p.connected_at)))
 
-    def clients(self) -> Sequence[Client]:
-        """Give each connected Envoy once, by id: of two streams of one, as at a reconnect, the newer."""
-        newest = {
-            proxy.id or f"stream {stream}": proxy.standing for stream, proxy in sorted(self._proxies.items())
-        }
-        return [Client(name, newest[name]) for name in sorted(newest)]
+    def connected(self) -> Sequence[Connected]:
+        """Give the streams that there are at this moment, the oldest first."""
+        return list(self._proxies.values())
+
+    def find(self, proxy_id: str) -> Connected | None:
+        """Give the newest stream of a proxy."""
+        return next((c for c in reversed(self._proxies.values()) if c.node.id == proxy_id), None)
 
     def __len__(self) -> int:
         """Count the connected proxies."""
         return len(self._proxies)
 
-    @property
-    def synced(self) -> int:
-        """Count those that have all they are to have."""
-        return sum(proxy.synced for proxy in self._proxies.values())
-
-    @property
-    def refusing(self) -> int:
-        """Count those that refuse something now."""
-        return sum(bool(proxy.rejections) for proxy in self._proxies.values())
-
-    def status(self, snapshot_version: str | None) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """Describe the fleet: proxies in trouble first, and `omitted` of those beyond the limit."""
+        proxies = list(self)
         return {
-            "snapshot": snapshot_version,
-            "connected": len(self._proxies),
-            "synced": self.synced,
-            "omitted": max(0, len(self._proxies) - self._shown),
-            "proxies": [_described(proxy) for proxy, _ in zip(self, range(self._shown), strict=False)],
+            "connected": len(proxies),
+            "synced": sum(proxy.synced for proxy in proxies),
+            "omitted": max(0, len(proxies) - self._shown),
+            "proxies": [described(proxy) for proxy in proxies[: self._shown]],
         }
 
 
-def _described(proxy: Proxy) -> dict[str, Any]:
+def described(proxy: Proxy) -> dict[str, Any]:
+    """Describe a proxy as JSON."""
     return {
         "id": proxy.id,
         "zone": proxy.zone,
@@ -127,9 +136,29 @@ def _described(proxy: Proxy) -> dict[str, Any]:
         "connected_at": proxy.connected_at,
         "transport": proxy.transport,
         "synced": proxy.synced,
+        "canary": proxy.canary,
+        "reason": proxy.reason,
         "rejections": {SHORT_NAMES.get(t, t): text for t, text in proxy.rejections.items()},
         "lastAck": _ack(proxy.last_ack) if proxy.last_ack else None,
         "lastNack": _nack(proxy.last_nack) if proxy.last_nack else None,
+    }
+
+
+def described_zone(zone: Distribution) -> dict[str, Any]:
+    """Describe a zone as JSON: what is on its way, and what of it is held back and why."""
+    rollout = zone.rollout
+    canary = zone.receivers.get(rollout.canary or 0)
+    return {
+        "zone": zone.zone,
+        "known": zone.known,
+        "proxies": len(zone.receivers),
+        "served": rollout.served.version if rollout.served else None,
+        "staged": rollout.staged.version if rollout.staged else None,
+        "canary": canary.node.id if canary else None,
+        "refused": [
+            {"type": SHORT_NAMES[type_url], "name": name, "proxy": refused.proxy, "text": refused.text}
+            for (type_url, name), refused in itertools.islice(rollout.refused.items(), MAX_REFUSED)
+        ],
     }
 
 

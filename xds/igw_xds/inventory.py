@@ -1,10 +1,11 @@
-"""The plan's objects by name, for Prometheus: what turns the ids in Envoy's cluster names into names people gave.
+"""What is served by name, for Prometheus: what turns the ids in Envoy's cluster names into names people gave.
 
-Read from the present plan at each scrape: what is gone is gone, and nothing is kept. At most `SHOWN` objects of a
+Read from what is planned at each scrape: what is gone is gone, and nothing is kept. At most `SHOWN` objects of a
 kind are told, in order of id, so that a fleet of ten thousand does not drown Prometheus; the rest is counted.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -13,7 +14,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from igw_xds.plan import Plan
+from igw_xds.plan import PlannedDeployment, PlannedGateway
+from igw_xds.table import Table
 from igw_xds.world import Defined
 
 SHOWN = 1000
@@ -22,10 +24,11 @@ GATEWAY, DEPLOYMENT, SHARE = "gateway", "deployment", "share"
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """A plan, and the definitions it was made of by id: a disabled deployment has no share that tells its model."""
+    """What is planned, and what is defined, by id: a disabled deployment has no share that tells its model."""
 
-    plan: Plan = field(default_factory=Plan)
-    deployments: Mapping[str, Defined[Deployment]] = field(default_factory=dict)
+    gateways: Table[PlannedGateway] = field(default_factory=Table)
+    deployments: Table[PlannedDeployment] = field(default_factory=Table)
+    defined: Table[Defined[Deployment]] = field(default_factory=Table)
 
 
 class InventoryCollector(Collector):
@@ -38,10 +41,11 @@ class InventoryCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Give a series for each gateway, deployment and share, and how many were left out."""
         found = self._current()
-        gateways = [(g.id, g.name) for g in islice(found.plan.gateways, self._shown)]
+        gateways = [(key, found.gateways[key].name) for key in heapq.nsmallest(self._shown, found.gateways)]
         deployments = [
-            (d.id, d.name, found.deployments[d.id].definition.model.name)
-            for d in islice(found.plan.deployments, self._shown)
+            (key, found.deployments[key].name, found.defined[key].definition.model.name)
+            for key in heapq.nsmallest(self._shown, found.deployments)
+            if key in found.defined  # the one may have been read before a change and the other after it
         ]
         yield _infos(
             "igw_gateway_info", "A gateway that is served; always 1.", ["gateway_id", "gateway"], gateways
@@ -60,7 +64,9 @@ class InventoryCollector(Collector):
             "A deployment's configured share of a model's requests at a gateway, 0 to 1.",
             labels=["gateway_id", "gateway", "model", "deployment_id"],
         )
-        told = list(islice(_ratios(found.plan), self._shown))
+        every = {key: count for key, gateway in found.gateways.items() if (count := _count(gateway))}
+        first = (found.gateways[key] for key in heapq.nsmallest(self._shown, every))
+        told = list(islice(_ratios(first), self._shown))
         for labels, ratio in told:
             shares.add_metric(labels, ratio)
         yield shares
@@ -69,10 +75,9 @@ class InventoryCollector(Collector):
             "Objects that the igw_*_info and share metrics leave out, by kind.",
             labels=["kind"],
         )
-        every = sum(len(model.shares) for gateway in found.plan.gateways for model in gateway.models)
-        omitted.add_metric([GATEWAY], max(0, len(found.plan.gateways) - self._shown))
-        omitted.add_metric([DEPLOYMENT], max(0, len(found.plan.deployments) - self._shown))
-        omitted.add_metric([SHARE], every - len(told))
+        omitted.add_metric([GATEWAY], max(0, len(found.gateways) - self._shown))
+        omitted.add_metric([DEPLOYMENT], max(0, len(found.deployments) - self._shown))
+        omitted.add_metric([SHARE], sum(every.values()) - len(told))
         yield omitted
 
 
@@ -83,8 +88,12 @@ def _infos(name: str, text: str, labels: Sequence[str], rows: Sequence[Sequence[
     return family
 
 
-def _ratios(plan: Plan) -> Iterator[tuple[Sequence[str], float]]:
-    for gateway in plan.gateways:
+def _count(gateway: PlannedGateway) -> int:
+    return sum(len(model.shares) for model in gateway.models)
+
+
+def _ratios(gateways: Iterable[PlannedGateway]) -> Iterator[tuple[Sequence[str], float]]:
+    for gateway in gateways:
         for model in gateway.models:
             whole = sum(share.weight for share in model.shares)
             for share in model.shares:

@@ -14,6 +14,11 @@ def deployment_cluster(deployment_id: str) -> str:
     return f"deployment/{deployment_id}"
 
 
+def proxyless(deployment_id: str) -> str:
+    """Give the cluster of a deployment, and of its endpoints, for clients that are no Envoys."""
+    return f"grpc/{deployment_id}"
+
+
 def split_cluster(deployment_ids: Iterable[str]) -> str:
     """Give the cluster that prefers the first deployment and falls back on the others, in order."""
     first, *others = deployment_ids
@@ -29,3 +34,11 @@ def routes(gateway_id: str) -> str:
 def scope(host: str) -> str:
     """Give the scope that leads a host name to its gateway's routes."""
     return f"host/{host}"
+
+
+_OF_DEFINITIONS = ("deployment/", "split/", "gateway/", "host/")
+
+
+def is_of_definitions(name: str) -> bool:
+    """Say whether a resource is made of a gateway or a deployment; all else is the same whatever is defined."""
+    return name.startswith(_OF_DEFINITIONS)

@@ -25,10 +25,13 @@ Need = tuple[str, Resource]
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A connected Envoy, and what it makes of a resource, by type URL and name."""
+    """A connected Envoy, or several that have the same, and what they make of a resource, by type URL and name."""
 
     id: str
     standing: Callable[[str, str], Standing]
+    count: int = 1
+    refusing: bool = True
+    """False when they are known to refuse nothing: then nobody looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +110,13 @@ def programmed(own: Sequence[Need], others: Sequence[Need], clients: Iterable[Cl
     having = connected = 0
     refusal: tuple[str, str, bool] | None = None
     for client in clients:
-        connected += 1
-        refused = _refused(own, client) or ""
-        other = "" if refused else _refused(others, client)
-        if refused or other:
-            refusal = (
-                refusal if refusal and refusal[2] else (client.id, refused or other or "", bool(refused))
-            )
+        connected += client.count
+        if (refused := _refused(own, client)) is not None:
+            refusal = refusal if refusal and refusal[2] else (*refused, True)
+        elif (refused := _refused(others, client)) is not None:
+            refusal = refusal or (*refused, False)
         elif _has(own, client) and _has(others, client):
-            having += 1
+            having += client.count
     return Programmed(having, connected, *(refusal or ()))
 
 
@@ -123,12 +124,15 @@ def _has(needs: Iterable[Need], client: Client) -> bool:
     return all(client.standing(type_url, r.name) == Holds(r) for type_url, r in needs)
 
 
-def _refused(needs: Iterable[Need], client: Client) -> str:
+def _refused(needs: Iterable[Need], client: Client) -> tuple[str, str] | None:
+    """Give who refused something, and its text."""
+    if not client.refusing:
+        return None
     for type_url, resource in needs:
         match client.standing(type_url, resource.name):
-            case Refuses(refused, text) if refused == resource:
-                return text or "refused without a word"
-    return ""
+            case Refuses(refused, text, by=by) if refused == resource:
+                return by or client.id, text or "refused without a word"
+    return None
 
 
 def holds(type_url: str, name: str, clients: Iterable[Client]) -> bool:

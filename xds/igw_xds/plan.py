@@ -5,10 +5,9 @@ The plan says what is to be served in the problem's words; nothing of Envoy is i
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, assert_never
+from typing import assert_never
 
 from igw_model.definitions import gateway_host
 from igw_model.deployment import Deployment, DnsBackend, DockerBackend, HealthCheck, StaticBackend
@@ -88,31 +87,18 @@ class Plan:
 NO_REPLICAS: Mapping[str, Sequence[Replica]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Memo:
-    """What was planned last and of what, by id: equal definitions are not planned again. `plan` keeps it."""
-
-    gateways: dict[str, tuple[Gateway, tuple[Deployment, ...], PlannedGateway]] = field(default_factory=dict)
-    deployments: dict[str, tuple[Deployment, Sequence[Replica], PlannedDeployment]] = field(
-        default_factory=dict
-    )
-
-
-def plan(  # noqa: PLR0913 - what is defined, and where it is served
+def plan(
     gateways: Iterable[Gateway],
     deployments: Iterable[Deployment],
     *,
     domain: str,
     zone: str | None = None,
     replicas: Mapping[str, Sequence[Replica]] = NO_REPLICAS,
-    memo: Memo | None = None,
 ) -> Plan:
     """Plan the gateways of a zone (of every zone, without one) and the deployments attached to them.
 
-    `replicas` are those that registered themselves or were found in containers, by deployment. A memo is for one
-    domain.
+    `replicas` are those that registered themselves or were found in containers, by deployment.
     """
-    memo = memo or Memo()
     served = sorted((g for g in gateways if serves(g, zone)), key=lambda g: g.id)
     attached: dict[str, list[Deployment]] = {gateway.id: [] for gateway in served}
     wanted: dict[str, Deployment] = {}
@@ -121,38 +107,15 @@ def plan(  # noqa: PLR0913 - what is defined, and where it is served
             if gateway_id in attached:
                 attached[gateway_id].append(deployment)
                 wanted[deployment.id] = deployment
-    keep_only(attached.keys(), memo.gateways)
-    keep_only(wanted.keys(), memo.deployments)
     return Plan(
-        tuple([_gateway(gateway, tuple(attached[gateway.id]), domain, memo) for gateway in served]),
-        tuple([_deployment(wanted[key], replicas.get(key, ()), memo) for key in sorted(wanted)]),
+        tuple([planned_gateway(gateway, attached[gateway.id], domain) for gateway in served]),
+        tuple([planned_deployment(wanted[key], replicas.get(key, ())) for key in sorted(wanted)]),
     )
 
 
-def keep_only(keys: AbstractSet[str], memo: dict[str, Any]) -> None:
-    """Forget what is remembered of everything else."""
-    for key in memo.keys() - keys:
-        del memo[key]
-
-
-def _gateway(
-    gateway: Gateway, deployments: tuple[Deployment, ...], domain: str, memo: Memo
-) -> PlannedGateway:
-    last = memo.gateways.get(gateway.id)
-    if last is not None and (last[0] is gateway or last[0] == gateway) and last[1] == deployments:
-        return last[2]
-    planned = _planned(gateway, deployments, domain)
-    memo.gateways[gateway.id] = (gateway, deployments, planned)
-    return planned
-
-
-def _deployment(deployment: Deployment, replicas: Sequence[Replica], memo: Memo) -> PlannedDeployment:
-    last = memo.deployments.get(deployment.id)
-    if last is not None and (last[0] is deployment or last[0] == deployment) and last[1] == replicas:
-        return last[2]
-    planned = PlannedDeployment(deployment.id, deployment.name, location(deployment, replicas))
-    memo.deployments[deployment.id] = (deployment, replicas, planned)
-    return planned
+def planned_deployment(deployment: Deployment, replicas: Iterable[Replica]) -> PlannedDeployment:
+    """Plan one deployment; `replicas` are those that are kept of it."""
+    return PlannedDeployment(deployment.id, deployment.name, location(deployment, replicas))
 
 
 def location(deployment: Deployment, replicas: Iterable[Replica]) -> Location:
@@ -178,12 +141,37 @@ def _addresses(replicas: Iterable[Replica]) -> tuple[HostPort, ...]:
     return tuple(HostPort(*address) for address in found)
 
 
+@dataclass(frozen=True, slots=True)
+class Zoning:
+    """Which proxies get which gateways: each those of the zone that it names; or, `together`, all get all.
+
+    `only` is the one zone that is served at all, where it is one.
+    """
+
+    only: str | None = None
+    together: bool = False
+
+    def place(self, gateway: Gateway) -> str | None:
+        """Give the key of the zone where a gateway is served; None for nowhere here."""
+        return self.key(gateway.zone) if serves(gateway, self.only) else None
+
+    def key(self, zone: str) -> str:
+        """Give the key of a zone that a definition or a proxy names."""
+        return "" if self.together else zone_key(zone)
+
+
 def serves(gateway: Gateway, zone: str | None) -> bool:
     """Tell whether a zone serves a gateway; zones are compared without regard to case."""
-    return zone is None or gateway.zone.casefold() == zone.casefold()
+    return zone is None or zone_key(gateway.zone) == zone_key(zone)
 
 
-def _planned(gateway: Gateway, deployments: Iterable[Deployment], domain: str) -> PlannedGateway:
+def zone_key(zone: str) -> str:
+    """Give what is equal for all spellings of a zone."""
+    return zone.casefold()
+
+
+def planned_gateway(gateway: Gateway, deployments: Iterable[Deployment], domain: str) -> PlannedGateway:
+    """Plan one gateway; `deployments` are those that are attached to it, in any order."""
     names = (gateway_host(gateway.id, domain), *gateway.endpoint_configuration.additional_dns)
     by_model: dict[str, list[Deployment]] = {}
     for deployment in deployments:

@@ -4,6 +4,7 @@ What nobody told of is looked at once a minute all the same. What is said is in 
 """
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,13 +15,12 @@ from igw_model.record import Kind
 from igw_model.status import Observed
 from igw_store.store import Change, Store, UnavailableError, Writing
 
-from igw_xds.fleet import Fleet
 from igw_xds.health import Health
 from igw_xds.news import Heard, News
 from igw_xds.observation import Client, Past
 from igw_xds.plan import Location, location
 from igw_xds.snapshot import Snapshot
-from igw_xds.subjects import Subjects
+from igw_xds.subjects import Clients, Subjects
 from igw_xds.world import Key, World
 
 T = TypeVar("T")
@@ -41,14 +41,17 @@ SETTLE_SECONDS = 10.0
 GATHER_SECONDS = 1.0
 """How long after one Envoy came or went others are waited for: that says something new of every object."""
 RETRY_SECONDS = 1.0
+REST_SECONDS = 0.5
 
 
 class Reporter:
     """Says of each object what was observed of it; `publish` tells it of changes, `run` does the rest."""
 
-    def __init__(self, store: Store, fleet: Fleet, news: News, subjects: Subjects) -> None:
+    def __init__(self, store: Store, news: News, subjects: Subjects, clients: Clients) -> None:
         self.health = Health(lambda deployment_id: news.changed([(Kind.DEPLOYMENT, deployment_id)]))
-        self._store, self._fleet, self._news, self._subjects = store, fleet, news, subjects
+        self._store, self._news, self._subjects, self._clients = store, news, subjects, clients
+        self._asked = 1
+        """How many clients the last look asked, in all zones."""
         self._loop = asyncio.get_running_loop()
         self._said: dict[Key, Observed | None] = {}
         self._dirty: dict[Key, None] = {}
@@ -58,12 +61,12 @@ class Reporter:
         self._deleting: dict[Key, float] = {}
         self._round: Iterator[Key] = iter(())
 
-    def publish(self, change: Change, world: World, snapshot: Snapshot) -> None:
-        """Take a change of the store, the world after it, and the snapshot that is served for it."""
+    def publish(self, change: Change, world: World, snapshots: Mapping[str, Snapshot]) -> None:
+        """Take a change of the store, the world after it, and the snapshots that are served for it, by zone."""
         changed = {*change.records, *((Kind.DEPLOYMENT, key) for key in change.replicas)}
         if change.whole:
             changed.update(self._subjects.keys())
-        self._subjects.follow(world, snapshot, changed)
+        self._subjects.follow(world, snapshots, changed)
         for key in changed:
             self._meet(key)
         if not change.whole:
@@ -97,16 +100,19 @@ class Reporter:
             await self._news.wait(0.25 if self._deleting or self._dirty else 1.0)
             await asyncio.sleep(COALESCE_SECONDS)
             self._stale.update(dict.fromkeys(itertools.islice(self._next_in_round(), self._share)))
+            began = self._loop.time()
             try:
                 await self._work()
             except UnavailableError as error:
                 log.error("what was observed cannot be written now", error=str(error))  # noqa: TRY400 - it says it all
                 await asyncio.sleep(RETRY_SECONDS)
+            # A fleet on its way somewhere is not asked all the time how far it is.
+            await asyncio.sleep(min(REST_SECONDS, 10 * (self._loop.time() - began)))
 
     async def _work(self) -> None:
         await self._hear(self._news.take())
         while batch := self._batch():
-            clients = self._fleet.clients()
+            clients = self._now()
             try:
                 await self._write({key: said for key in batch if (said := self._look(key, clients))}, clients)
             except UnavailableError:
@@ -143,7 +149,19 @@ class Reporter:
             batch += stale
         return batch
 
-    def _look(self, key: Key, clients: Sequence[Client]) -> Observed | None:
+    def _now(self) -> Clients:
+        """Give the clients of a zone as they are now, each zone's looked up once."""
+        self._asked = 0
+
+        @functools.cache
+        def clients(zone: str) -> Sequence[Client]:
+            found = self._clients(zone)
+            self._asked += len(found)
+            return found
+
+        return clients
+
+    def _look(self, key: Key, clients: Clients) -> Observed | None:
         """Give what is to be said anew of an object; None for nothing."""
         generation, before = self._subjects.generation(key), self._said.get(key)
         if generation is None or self._subjects.deleting(key):
@@ -154,10 +172,10 @@ class Reporter:
         observed = self._subjects.observed(key, past, clients, self.health.of)
         return None if observed == before else observed
 
-    async def _write(self, found: Mapping[Key, Observed], clients: Sequence[Client]) -> None:
+    async def _write(self, found: Mapping[Key, Observed], clients: Clients) -> None:
         if not found:
             return
-        guesses = {key: self._said.get(key) for key in found if not clients or self._subjects.foreign(key)}
+        guesses = {key: self._said.get(key) for key in found if not self._subjects.is_seen(key, clients)}
         await self._store.write(_observe(found, guesses, datetime.now(UTC)))
         for key, observed in found.items():
             if key in self._said:
@@ -167,7 +185,7 @@ class Reporter:
         """Forget for good what was deleted and no Envoy leads to any more."""
         now = self._loop.time()
         for part in _parts(list(self._deleting.items()), self._together):
-            clients = self._fleet.clients()
+            clients = self._now()
             gone = [
                 key
                 for key, since in part
@@ -181,7 +199,7 @@ class Reporter:
     @property
     def _together(self) -> int:
         """Say how many objects are looked at before others have their turn: each is asked of every Envoy."""
-        return max(LEAST_TOGETHER, TOGETHER // max(1, len(self._fleet)))
+        return max(LEAST_TOGETHER, TOGETHER // max(1, self._asked))
 
     @property
     def _share(self) -> int:

@@ -7,9 +7,10 @@ logged and shown in `/status` until it is mended.
 import asyncio
 import gc
 import math
+import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,19 +26,20 @@ from igw_store.files import DefinitionError, Loaded
 from igw_store.files_sync import sync
 from igw_store.store import Change, Store, UnavailableError
 
-from igw_xds import plan as planning
-from igw_xds.fleet import Fleet
+from igw_xds.derivation import Derivation
+from igw_xds.distribution import Distributions
+from igw_xds.fleet import Fleet, described_zone
+from igw_xds.inspection import Inspection
 from igw_xds.inventory import Inventory, InventoryCollector
-from igw_xds.metrics import ServedCollector
+from igw_xds.metrics import Metrics, ServedCollector
 from igw_xds.news import News
-from igw_xds.publisher import Publisher
+from igw_xds.plan import Zoning
 from igw_xds.reporter import Reporter
-from igw_xds.resources import everything
 from igw_xds.server import serve as serve_discovery
+from igw_xds.session import Hearers
 from igw_xds.settings import DataPlane, HostPort
-from igw_xds.snapshot import Snapshot
 from igw_xds.subjects import Subjects
-from igw_xds.world import World, after
+from igw_xds.world import World
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +48,9 @@ COME_BACK_SECONDS = 60.0
 JUMP_SECONDS = 5.0
 """The wall clock ahead of the time that passed: the machine slept, or its clock was set."""
 LATEST = datetime.max.replace(tzinfo=UTC)
+AT_ONCE = 20
+"""Changes of so many objects are made where they are heard of: a thread's turn would cost more."""
+CLOSE_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 """Until the store is asked again that could not answer, or that has an object in a file's way."""
 
@@ -58,75 +63,75 @@ class ControlPlane:
     ops: HostPort
     domain: str
     zone: str | None
+    """The one zone that is served; None for all."""
     data_plane: DataPlane
+    all_zones: bool = False
+    """Whether every Envoy gets every gateway, whatever zone it names."""
+    known_zones: tuple[str, ...] = ()
+    """Zones of ours even without a gateway."""
+    canary_seconds: float = 5.0
+    """How long the canary of a zone may take to accept a change before the others get it; 0: no canary."""
 
 
-@dataclass(slots=True)
-class _Making:
-    """The way from a change of the store to a snapshot, and what is remembered on it."""
+class Plane:
+    """What is defined and served; `inspection` is for others to look at it while `serve` runs."""
 
-    settings: ControlPlane
-    world: World = field(default_factory=World)
-    inventory: Inventory = field(default_factory=Inventory)
-    plans: planning.Memo = field(default_factory=planning.Memo)
-    resources: everything.Memo = field(default_factory=everything.Memo)
-
-    def snapshot(self, change: Change) -> Snapshot:
-        """Take a change and give what is to be served."""
-        self.world = after(self.world, change)
-        planned = planning.plan(
-            self.world.served_gateways,
-            self.world.served_deployments,
-            domain=self.settings.domain,
-            zone=self.settings.zone,
-            replicas=self.world.replicas,
-            memo=self.plans,
-        )
-        self.inventory = Inventory(planned, self.world.deployments)
-        return everything.snapshot_of(planned, self.settings.data_plane, self.resources)
-
-
-class _State:
-    """What status and readiness are made of."""
-
-    def __init__(self, publisher: Publisher, fleet: Fleet) -> None:
+    def __init__(
+        self,
+        settings: ControlPlane,
+        registry: prometheus_client.CollectorRegistry = prometheus_client.REGISTRY,
+    ) -> None:
+        """Begin with nothing; metrics are registered at once."""
+        self.settings = settings
+        zoning = Zoning(settings.zone, together=settings.all_zones)
+        self.derivation = Derivation(settings.domain, settings.data_plane, zoning.place)
+        self.zones = Distributions(zoning, settings.known_zones, canary_seconds=settings.canary_seconds)
+        self.fleet, self.news = Fleet(), News()
+        self.inspection = Inspection(self.fleet, self.zones, lambda: [str(error) for error in self.errors])
+        self.subjects = Subjects(settings.domain, zoning)
         self.errors: tuple[DefinitionError, ...] = ()
-        self.files_read = asyncio.Event()
-        self._publisher = publisher
-        self._fleet = fleet
+        self.files_read, self.published = asyncio.Event(), asyncio.Event()
+        self.metrics = Metrics(registry)
+        registry.register(ServedCollector(self.zones, self.fleet, lambda: len(self.errors)))
+        registry.register(InventoryCollector(self.inventory))
+
+    @property
+    def hearers(self) -> Hearers:
+        return Hearers(self.zones, self.fleet, self.news, self.metrics)
+
+    def inventory(self) -> Inventory:
+        made = self.derivation
+        return Inventory(made.gateways, made.deployments, made.world.deployments)
 
     def ready(self) -> str | None:
-        return None if self._publisher.current is not None else "no definitions have been read"
+        return None if self.zones.ready else "no definitions have been read"
 
     def status(self) -> dict[str, Any]:
-        current = self._publisher.current
-        fleet = self._fleet.status(None if current is None else current.version)
-        return {**fleet, "definition_errors": [str(error) for error in self.errors]}
+        return {
+            **self.fleet.status(),
+            "zones": [described_zone(zone) for zone in self.zones],
+            "definition_errors": [str(error) for error in self.errors],
+        }
 
 
 async def serve(
-    settings: ControlPlane,
+    state: Plane,
     store: Store,
     stop: asyncio.Event,
     file_states: AsyncIterator[Loaded] | None = None,
-    registry: prometheus_client.CollectorRegistry = prometheus_client.REGISTRY,
 ) -> None:
     """Serve what a store holds until `stop` is set; the store stays open.
 
     Raises CannotListenError, and an exception group when a part of it fails.
     """
-    publisher, fleet, news = Publisher(), Fleet(), News()
-    state, making = _State(publisher, fleet), _Making(settings)
-    reporter = Reporter(store, fleet, news, Subjects(settings.domain, settings.zone))
+    settings = state.settings
+    reporter = Reporter(store, state.news, state.subjects, state.zones.clients)
     listening = listening_socket("xds, operations", settings.ops.host, settings.ops.port)
-    discovery = await serve_discovery(
-        publisher, fleet, news, settings.grpc.host, settings.grpc.port, registry
-    )
-    registry.register(ServedCollector(publisher, fleet, lambda: len(state.errors)))
-    registry.register(InventoryCollector(lambda: making.inventory))
+    discovery = listening_socket("xds, gRPC", settings.grpc.host, settings.grpc.port)
     parts = [
         _follow_files(file_states, store, state),
-        _follow(store, making, publisher, reporter, state),
+        _follow(store, reporter, state),
+        _discover(state, discovery),
         _expire(store),
         reporter.run(),
         reporter.health.run(),
@@ -135,8 +140,18 @@ async def serve(
         async with serving(operations_app(state.ready, state.status), listening):
             await _run_until(stop, parts)
     finally:
-        publisher.close()
-        await discovery.stop()
+        state.zones.close()
+        discovery.close()
+
+
+async def _discover(state: Plane, listening: socket.socket) -> None:
+    """Serve Envoys once there is something to serve: what they have is compared with it as they come."""
+    await state.published.wait()
+    server = await serve_discovery(state.hearers, listening)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await server.close(CLOSE_SECONDS)
 
 
 async def _run_until(stop: asyncio.Event, parts: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -148,7 +163,7 @@ async def _run_until(stop: asyncio.Event, parts: Iterable[Coroutine[Any, Any, No
             task.cancel()
 
 
-async def _follow_files(files: AsyncIterator[Loaded] | None, store: Store, state: _State) -> None:
+async def _follow_files(files: AsyncIterator[Loaded] | None, store: Store, state: Plane) -> None:
     if files is None:
         state.files_read.set()
         return
@@ -160,7 +175,7 @@ async def _follow_files(files: AsyncIterator[Loaded] | None, store: Store, state
             syncing = tasks.create_task(_sync(loaded, store, state))
 
 
-async def _sync(loaded: Loaded, store: Store, state: _State) -> None:
+async def _sync(loaded: Loaded, store: Store, state: Plane) -> None:
     """Make the store's rows what the files say; try again while the store cannot, or an object is in the way."""
     told: tuple[DefinitionError, ...] = ()
     while True:
@@ -183,25 +198,24 @@ async def _sync(loaded: Loaded, store: Store, state: _State) -> None:
         await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _follow(
-    store: Store, making: _Making, publisher: Publisher, reporter: Reporter, state: _State
-) -> None:
+async def _follow(store: Store, reporter: Reporter, state: Plane) -> None:
     """Publish what the store holds, the files in it first: Envoys must not lose what is about to come back."""
     await state.files_read.wait()
+    made = state.derivation
     async for change in changes(store):
-        if state.errors and publisher.current is None and not change.records:
+        if state.errors and not state.zones.ready and not change.records:
             continue  # the files are broken and nothing else is known: Envoys keep what they have
         began = time.monotonic()
-        snapshot = await _made(making, change)
-        publisher.publish(snapshot)
-        reporter.publish(change, making.world, snapshot)
-        _warn_of_unreadable(change, making.world)
+        await _take(made, change)
+        state.zones.publish(made.snapshots, made.bare)
+        reporter.publish(change, made.world, made.snapshots)
+        state.published.set()
+        _warn_of_unreadable(change, made.world)
         spent = time.monotonic() - began
         log.info(
             "definitions published",
-            gateways=len(making.world.gateways),
-            deployments=len(making.world.deployments),
-            snapshot=snapshot.version,
+            gateways=len(made.world.gateways),
+            deployments=len(made.world.deployments),
             milliseconds=round(spent * 1000),
         )
         # A flood of writes is coalesced meanwhile, and leaves the others half of the time.
@@ -214,17 +228,21 @@ def _warn_of_unreadable(change: Change, world: World) -> None:
         log.error("record left out: it breaks our rules", kind=kind, id=object_id, errors=errors)
 
 
-async def _made(making: _Making, change: Change) -> Snapshot:
-    """Make a snapshot in a thread: the loop answers Envoys and the API meanwhile.
+async def _take(made: Derivation, change: Change) -> None:
+    """Derive what a change makes; what is not done in a moment in a thread, and the loop answers others meanwhile.
 
     Of a whole state nothing is garbage, so looking for that would triple the time; and it lives long, so nobody is to
     look through it again.
     """
+    if not change.whole and len(change.records) + len(change.replicas) <= AT_ONCE:
+        made.take(change)
+        return
     if not change.whole:
-        return await asyncio.to_thread(making.snapshot, change)
+        await asyncio.to_thread(made.take, change)
+        return
     gc.disable()
     try:
-        return await asyncio.to_thread(making.snapshot, change)
+        await asyncio.to_thread(made.take, change)
     finally:
         gc.enable()
         gc.freeze()

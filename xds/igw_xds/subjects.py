@@ -26,33 +26,36 @@ from igw_xds.observation import (
     programmed,
     unreadable_observed,
 )
-from igw_xds.plan import registered, serves
-from igw_xds.snapshot import CLUSTER, ENDPOINTS, ROUTES, SCOPE, Resource, Snapshot, assembled
+from igw_xds.plan import Zoning, registered
+from igw_xds.snapshot import CLUSTER, ENDPOINTS, NO_RESOURCES, ROUTES, SCOPE, Resource, Snapshot
 from igw_xds.world import Defined, Key, Unreadable, World
 
+Clients = Callable[[str], Sequence[Client]]
+"""Gives the connected Envoys of a zone, by its key."""
 Counting = Callable[[str], Replicas | None]
 """Gives how the replicas of a deployment's backend are; None when nobody asked yet."""
 
 
 @dataclass(slots=True)
 class Subjects:
-    """All objects of a world, and the snapshot that they became."""
+    """All objects of a world, and the snapshots of zones that they became."""
 
     domain: str
-    zone: str | None
+    zoning: Zoning
     world: World = field(default_factory=World)
-    snapshot: Snapshot = field(default_factory=lambda: assembled({}))
+    snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
+    """By the zone's key."""
     _scopes: dict[str, str] = field(default_factory=dict)
     """The gateway of a scope."""
     _attached: dict[str, set[str]] = field(default_factory=dict)
     """The deployments that name a gateway."""
 
-    def follow(self, world: World, snapshot: Snapshot, changed: Iterable[Key]) -> None:
-        """Take a newer world and its snapshot; `changed` are the objects that came, went or changed."""
+    def follow(self, world: World, snapshots: Mapping[str, Snapshot], changed: Iterable[Key]) -> None:
+        """Take a newer world and its snapshots; `changed` are the objects that came, went or changed."""
         for key in changed:
             self._index(key, self.world, present=False)
             self._index(key, world, present=True)
-        self.world, self.snapshot = world, snapshot
+        self.world, self.snapshots = world, snapshots
 
     def keys(self) -> list[Key]:
         """Name all objects."""
@@ -93,13 +96,15 @@ class Subjects:
         return None if found is None else found.observed
 
     def foreign(self, key: Key) -> bool:
-        """Say whether no gateway of an object is in the zone that is served here."""
-        zones = list(self._zones(key))
-        return bool(zones) and not any(self.zone is None or _same(zone, self.zone) for zone in zones)
+        """Say whether no gateway of an object is in a zone that is served here."""
+        zones, only = list(self._zones(key)), self.zoning.only
+        return bool(zones) and not any(only is None or _same(zone, only) for zone in zones)
 
-    def observed(
-        self, key: Key, past: Past, clients: Sequence[Client], counting: Counting
-    ) -> Observed | None:
+    def is_seen(self, key: Key, clients: Clients) -> bool:
+        """Say whether an Envoy is connected in a zone of an object's: all else is a guess."""
+        return not self.foreign(key) and any(clients(self.zoning.key(zone)) for zone in self._zones(key))
+
+    def observed(self, key: Key, past: Past, clients: Clients, counting: Counting) -> Observed | None:
         """Give what is to be said of an object; None for one that is gone."""
         match key:
             case (Kind.GATEWAY, key_id) if found := self.world.gateways.get(key_id):
@@ -112,30 +117,43 @@ class Subjects:
             case _:
                 return None
 
-    def still_held(self, key: Key, clients: Sequence[Client]) -> bool:
+    def still_held(self, key: Key, clients: Clients) -> bool:
         """Say whether an Envoy still leads requests to an object that is being deleted."""
         match key:
             case (Kind.GATEWAY, key_id) if found := self.world.gateways.get(key_id):
-                scopes = (names.scope(host) for host in self._hosts(found.definition))
-                present = self.snapshot.of(SCOPE)
-                return holds(ROUTES, names.routes(key_id), clients) or any(
-                    scope not in present and holds(SCOPE, scope, clients) for scope in scopes
-                )
+                return self._is_led_to(found.definition, clients)
             case (Kind.DEPLOYMENT, key_id) if deployed := self.world.deployments.get(key_id):
+                gateways = filter(None, map(self.world.gateways.get, deployed.definition.gateway_ids))
                 return any(
-                    self._behind(gateway_id, key_id, client)
-                    for gateway_id in deployed.definition.gateway_ids
-                    for client in clients
+                    self._behind(gateway.definition, key_id, client)
+                    for gateway in gateways
+                    for client in self._clients_of(gateway.definition, clients)
                 )
             case _:
                 return False
 
-    def _behind(self, gateway_id: str, deployment_id: str, client: Client) -> bool:
+    def _is_led_to(self, gateway: Gateway, clients: Clients) -> bool:
+        """Say whether an Envoy still has a gateway's routes, or a name of its that nobody else took over."""
+        found = self._clients_of(gateway, clients)
+        scopes = (names.scope(host) for host in self._hosts(gateway))
+        present = self._snapshot(gateway).of(SCOPE)
+        return holds(ROUTES, names.routes(gateway.id), found) or any(
+            scope not in present and holds(SCOPE, scope, found) for scope in scopes
+        )
+
+    def _behind(self, gateway: Gateway, deployment_id: str, client: Client) -> bool:
         """Say whether an Envoy has routes of a gateway that lead to a deployment; the newest do not."""
-        name = names.routes(gateway_id)
-        if kept(client, ROUTES, name) == self.snapshot.of(ROUTES).get(name):
+        name = names.routes(gateway.id)
+        if kept(client, ROUTES, name) == self._snapshot(gateway).of(ROUTES).get(name):
             return False
         return leads(ROUTES, name, names.deployment_cluster(deployment_id), client)
+
+    def _clients_of(self, gateway: Gateway, clients: Clients) -> Sequence[Client]:
+        place = self.zoning.place(gateway)
+        return () if place is None else clients(place)
+
+    def _snapshot(self, gateway: Gateway) -> Snapshot:
+        return self.snapshots.get(self.zoning.place(gateway) or "", NO_RESOURCES)
 
     def _found(self, key: Key) -> Defined[Gateway] | Defined[Deployment] | Unreadable | None:
         kind, object_id = key
@@ -166,47 +184,48 @@ class Subjects:
         yield gateway_host(gateway.id, self.domain)
         yield from map(normal_host, gateway.endpoint_configuration.additional_dns)
 
-    def _gateway(self, gateway: Gateway, clients: Sequence[Client]) -> Programmed | NotServed:
-        if not serves(gateway, self.zone):
-            return NotServed(self.zone or "")
-        routes = self.snapshot.of(ROUTES).get(names.routes(gateway.id))
-        scopes = self.snapshot.of(SCOPE)
+    def _gateway(self, gateway: Gateway, clients: Clients) -> Programmed | NotServed:
+        if self.zoning.place(gateway) is None:
+            return NotServed(self.zoning.only or "")
+        snapshot = self._snapshot(gateway)
+        routes, scopes = snapshot.of(ROUTES).get(names.routes(gateway.id)), snapshot.of(SCOPE)
         needs = [(SCOPE, scopes.get(names.scope(host))) for host in self._hosts(gateway)]
-        needs = [(ROUTES, routes), *needs, *((CLUSTER, cluster) for cluster in self._clusters(routes))]
-        return _asked(needs, [], clients)
+        clusters = self._clusters(routes, snapshot.of(CLUSTER))
+        needs = [(ROUTES, routes), *needs, *((CLUSTER, cluster) for cluster in clusters)]
+        return _asked(needs, [], self._clients_of(gateway, clients))
 
-    def _clusters(self, routes: Resource | None) -> Iterator[Resource | None]:
+    @staticmethod
+    def _clusters(routes: Resource | None, clusters: Mapping[str, Resource]) -> Iterator[Resource | None]:
         """Give the clusters that routes need, those behind a split too."""
-        clusters = self.snapshot.of(CLUSTER)
         for name in (routes.needs if routes else None) or ():
             yield (cluster := clusters.get(name))
             if name.startswith("split/"):
                 yield from map(clusters.get, (cluster.needs if cluster else None) or ())
 
     def _deployment(
-        self, deployment: Deployment, past: Past, clients: Sequence[Client], counting: Counting
+        self, deployment: Deployment, past: Past, clients: Clients, counting: Counting
     ) -> Observed:
         by_zone: dict[str, list[Gateway]] = {}
         for gateway in self._gateways(deployment):
             by_zone.setdefault(next((z for z in by_zone if _same(z, gateway.zone)), gateway.zone), []).append(
                 gateway
             )
-        served = {zone: found for zone, found in by_zone.items() if serves(found[0], self.zone)}
+        served = {zone: found for zone, found in by_zone.items() if self.zoning.place(found[0]) is not None}
         seen: Mapping[str, Programmed | NotServed] = {
             zone: self._deployed(deployment, found, clients) for zone, found in served.items()
-        } or {zone: NotServed(self.zone or "") for zone in by_zone}
+        } or {zone: NotServed(self.zoning.only or "") for zone in by_zone}
         replicas = self._replicas(deployment, counting)
         return deployment_observed(past, seen, replicas, disabled=deployment.disabled)
 
-    def _deployed(
-        self, deployment: Deployment, gateways: Iterable[Gateway], clients: Sequence[Client]
-    ) -> Programmed:
-        name = names.deployment_cluster(deployment.id)
-        own = [(CLUSTER, self.snapshot.of(CLUSTER).get(name))]
-        if (endpoints := self.snapshot.of(ENDPOINTS).get(name)) is not None:  # a name's are Envoy's affair
+    def _deployed(self, deployment: Deployment, gateways: Sequence[Gateway], clients: Clients) -> Programmed:
+        """Say how far the Envoys of a zone have a deployment; the gateways are of that zone."""
+        snapshot, name = self._snapshot(gateways[0]), names.deployment_cluster(deployment.id)
+        own = [(CLUSTER, snapshot.of(CLUSTER).get(name))]
+        if (endpoints := snapshot.of(ENDPOINTS).get(name)) is not None:  # a name's are Envoy's affair
             own.append((ENDPOINTS, endpoints))
-        routes = self.snapshot.of(ROUTES)
-        return _asked(own, [(ROUTES, routes.get(names.routes(gateway.id))) for gateway in gateways], clients)
+        routes = snapshot.of(ROUTES)
+        others = [(ROUTES, routes.get(names.routes(gateway.id))) for gateway in gateways]
+        return _asked(own, others, self._clients_of(gateways[0], clients))
 
     def _replicas(self, deployment: Deployment, counting: Counting) -> Replicas:
         """Count replicas: those that registered themselves are ready as long as they are heard of."""

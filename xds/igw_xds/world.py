@@ -15,6 +15,8 @@ from igw_model.record import Kind, Record, Replica
 from igw_model.status import Observed
 from igw_store.store import Change
 
+from igw_xds.table import Table
+
 D = TypeVar("D", Gateway, Deployment)
 Key = tuple[Kind, str]
 
@@ -45,10 +47,10 @@ class Unreadable:
 class World:
     """All that is defined now, by id; what is being deleted is in it, marked so."""
 
-    gateways: Mapping[str, Defined[Gateway]] = field(default_factory=dict)
-    deployments: Mapping[str, Defined[Deployment]] = field(default_factory=dict)
+    gateways: Table[Defined[Gateway]] = field(default_factory=Table)
+    deployments: Table[Defined[Deployment]] = field(default_factory=Table)
     unreadable: Mapping[Key, Unreadable] = field(default_factory=dict)
-    replicas: Mapping[str, tuple[Replica, ...]] = field(default_factory=dict)
+    replicas: Table[tuple[Replica, ...]] = field(default_factory=Table)
 
     @property
     def served_gateways(self) -> Iterable[Gateway]:
@@ -62,49 +64,56 @@ class World:
 
 
 def after(world: World, change: Change) -> World:
-    """Give the world after a change of the store."""
+    """Give the world after a change of the store; it costs what the change holds."""
     if change.whole:
         world = World()
-    gateways, deployments, unreadable, replicas = (
-        dict(world.gateways),
-        dict(world.deployments),
-        dict(world.unreadable),
-        dict(world.replicas),
+    gateways = _read(change, Kind.GATEWAY, parse_gateway)
+    deployments = _read(change, Kind.DEPLOYMENT, _parse_deployment)
+    return World(
+        _changed(world.gateways, gateways),
+        _changed(world.deployments, deployments),
+        _left_out(world.unreadable, {**gateways, **deployments}),
+        world.replicas.changed(
+            {key: found for key, found in change.replicas.items() if found},
+            [key for key, found in change.replicas.items() if not found],
+        ),
     )
-    for (kind, object_id), record in change.records.items():
-        match kind:
-            case Kind.GATEWAY:
-                _put((kind, object_id), record, gateways, unreadable, parse_gateway)
-            case Kind.DEPLOYMENT:
-                _put((kind, object_id), record, deployments, unreadable, _parse_deployment)
-            case Kind.CAPACITY_CLAIM:
-                pass  # nothing of it is served
-    for deployment_id, found in change.replicas.items():
-        replicas[deployment_id] = found
-        if not found:
-            del replicas[deployment_id]
-    return World(gateways, deployments, unreadable, replicas)
 
 
-def _put(
-    key: Key,
-    record: Record | None,
-    defined: dict[str, Defined[D]],
-    unreadable: dict[Key, Unreadable],
-    parse: Callable[[Any], D | list[FieldError]],
-) -> None:
-    unreadable.pop(key, None)
-    if record is None:
-        defined.pop(key[1], None)
-        return
+def _read(
+    change: Change, kind: Kind, parse: Callable[[Any], D | list[FieldError]]
+) -> dict[Key, Defined[D] | Unreadable | None]:
+    """Parse the records of a kind; None is one that is gone."""
+    return {
+        key: None if record is None else _parsed(record, parse)
+        for key, record in change.records.items()
+        if key[0] is kind
+    }
+
+
+def _parsed(record: Record, parse: Callable[[Any], D | list[FieldError]]) -> Defined[D] | Unreadable:
     match parse(record.spec):
         case list() as errors:
-            defined.pop(key[1], None)
-            unreadable[key] = Unreadable(
+            return Unreadable(
                 record.generation, record.deleting, record.observed, _zones(record), tuple(errors)
             )
         case definition:
-            defined[key[1]] = Defined(definition, record.generation, record.deleting, record.observed)
+            return Defined(definition, record.generation, record.deleting, record.observed)
+
+
+def _changed(
+    defined: Table[Defined[D]], read: Mapping[Key, Defined[D] | Unreadable | None]
+) -> Table[Defined[D]]:
+    put = {object_id: found for (_, object_id), found in read.items() if isinstance(found, Defined)}
+    return defined.changed(put, [object_id for _, object_id in read if object_id not in put])
+
+
+def _left_out(
+    unreadable: Mapping[Key, Unreadable], read: Mapping[Key, object | None]
+) -> Mapping[Key, Unreadable]:
+    """Give what cannot be read: so little that a copy costs nothing."""
+    kept = {key: found for key, found in unreadable.items() if key not in read}
+    return kept | {key: found for key, found in read.items() if isinstance(found, Unreadable)}
 
 
 def _parse_deployment(spec: Any) -> Deployment | list[FieldError]:

@@ -78,7 +78,7 @@ class Connection:
         self._to_return = 0
         self._send_window = _DEFAULT_WINDOW
         self._blocked: deque[tuple[int, int, bytes]] = deque()
-        self._output = [frames.settings(settings), frames.window_update(0, window)]
+        self._output: list[bytes | memoryview] = [frames.settings(settings), frames.window_update(0, window)]
 
     @property
     def live(self) -> int:

@@ -22,22 +22,29 @@ END_HEADERS: Final = 0x4
 PADDED: Final = 0x8
 WITH_PRIORITY: Final = 0x20
 _PRIORITY_BYTES: Final = 5
+_HEADING: Final = struct.Struct(">BHBBL")
+_OF_THE_CONNECTION: Final = frozenset({SETTINGS, PING, GOAWAY})
+_OF_A_STREAM: Final = frozenset({DATA, HEADERS, PRIORITY, RST_STREAM, CONTINUATION})
+_SIZES: Final = {RST_STREAM: 4, PING: 8, WINDOW_UPDATE: 4, PRIORITY: 5}
 
 HEADER_TABLE_SIZE: Final = 0x1
 MAX_CONCURRENT_STREAMS: Final = 0x3
 INITIAL_WINDOW_SIZE: Final = 0x4
+MAX_FRAME_SIZE: Final = 0x5
 MAX_HEADER_LIST_SIZE: Final = 0x6
 
 
 class Http2Error(enum.IntEnum):
-    """RFC 9113, 7: what we ever say went wrong with a connection or a stream."""
+    """RFC 9113, 7: what we or our clients say went wrong with a connection or a stream."""
 
     NO_ERROR = 0x0
     PROTOCOL_ERROR = 0x1
     INTERNAL_ERROR = 0x2
     FLOW_CONTROL_ERROR = 0x3
+    STREAM_CLOSED = 0x5
     FRAME_SIZE_ERROR = 0x6
     REFUSED_STREAM = 0x7
+    CANCEL = 0x8
     COMPRESSION_ERROR = 0x9
     ENHANCE_YOUR_CALM = 0xB
 
@@ -92,6 +99,24 @@ def header_block(frame: Frame) -> bytes:
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """Give a frame's bytes."""
     return b"%b%c%c%b%b" % (len(payload).to_bytes(3, "big"), kind, flags, stream.to_bytes(4, "big"), payload)
+
+
+def heading(size: int, kind: int, flags: int, stream: int) -> bytes:
+    """Give a frame's first nine bytes; `size` bytes of payload are to follow (RFC 9113, 4.1)."""
+    return _HEADING.pack(size >> 16, size & 0xFFFF, kind, flags, stream)
+
+
+def check(frame: Frame) -> None:
+    """Raise BrokenError for a frame of a wrong size, or on a stream that it cannot be on (RFC 9113, 6)."""
+    if frame.type in (_OF_A_STREAM if frame.stream == 0 else _OF_THE_CONNECTION):
+        raise BrokenError(Http2Error.PROTOCOL_ERROR, f"frame type {frame.type} on stream {frame.stream}")
+    size = _SIZES.get(frame.type)
+    if size is not None and len(frame.payload) != size:
+        raise BrokenError(
+            Http2Error.FRAME_SIZE_ERROR, f"{len(frame.payload)} bytes in frame type {frame.type}"
+        )
+    if frame.type == SETTINGS and frame.flags & ACK and frame.payload:
+        raise BrokenError(Http2Error.FRAME_SIZE_ERROR, "SETTINGS acknowledged with a payload")
 
 
 def settings(values: Mapping[int, int]) -> bytes:

@@ -19,6 +19,7 @@ from igw_api.authentication import Authentication, IdentityUnavailableError, Loc
 from igw_api.http_server import app
 from igw_api.operations import Operations
 from igw_api.parameters import Parameters
+from igw_api.proxies import Fleet
 from igw_api.reference import openapi
 from igw_api.rest import BASE
 from igw_api.roles import Roles
@@ -30,6 +31,7 @@ from igw_store.cipher import Cipher
 from igw_store.sqlite import SqliteStore, open_store
 
 ADMIN, VIEWER, OTHER, STRANGER, DOWN = "admin-token", "viewer-token", "other-token", "stranger-token", "down"
+OPERATOR = "operator-token"
 BEGIN = datetime(2026, 1, 31, 8, tzinfo=UTC)
 BEGIN_TEXT = "2026-01-31T08:00:00Z"
 
@@ -37,8 +39,9 @@ _PEOPLE = {
     VIEWER: Principal("viewer-1", "acme"),
     OTHER: Principal("admin-2", "other"),
     STRANGER: Principal("stranger-3", "strangers"),
+    OPERATOR: Principal("operator-4", "elsewhere"),
 }
-_ROLES = Roles(organizations={"acme": "viewer", "other": "admin"})
+_ROLES = Roles(principals={"operator-4": "operator"}, organizations={"acme": "viewer", "other": "admin"})
 
 
 def made_id(number: int) -> str:
@@ -133,13 +136,15 @@ class Installation:
 
 
 @contextlib.asynccontextmanager
-async def installation(settings: Settings = SETTINGS) -> AsyncIterator[Installation]:
-    """Run an API."""
+async def installation(
+    settings: Settings = SETTINGS, fleet: Fleet | None = None
+) -> AsyncIterator[Installation]:
+    """Run an API, beside a control plane where there is one."""
     store = await open_store(None, Cipher.ephemeral())
     async with httpx.AsyncClient(base_url="http://api") as nowhere:
         running = Installation(store, nowhere)
         operations = Operations(
-            store, settings, clock=lambda: running.now, new_id=lambda: made_id(next(running.ids))
+            store, settings, clock=lambda: running.now, new_id=lambda: made_id(next(running.ids)), fleet=fleet
         )
         transport = httpx.ASGITransport(app(operations.call, authentication()), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:

@@ -67,6 +67,7 @@ async def knows(token: str) -> Principal | None:
         (Roles(), None),
         (Roles(organizations={"acme": "viewer"}), Role.VIEWER),
         (Roles(principals={"uid-1": "admin"}), Role.ADMIN),
+        (Roles(principals={"uid-1": "operator"}, organizations={"acme": "viewer"}), Role.OPERATOR),
         (Roles(principals={"uid-1": "viewer"}, organizations={"acme": "admin"}), Role.VIEWER),
         (Roles(principals={"acme": "admin"}, organizations={"uid-1": "admin"}), None),
     ],
@@ -83,10 +84,10 @@ async def test_a_principals_role_counts_before_its_organisations(roles: Roles, r
 
 
 async def test_the_local_admin_is_one_token() -> None:
-    """The local token is its organisation's admin, whatever the roles; no other token is, and it is kept nowhere."""
+    """The local token is an operator's, whatever the roles; no other token is, and it is kept nowhere."""
     local = LocalAdmin("local-token", "acme")
     authenticate = Authentication(nobody, Roles, local)
-    assert await authenticate(["bearer local-token"]) == Caller("local-admin", "acme", Role.ADMIN)
+    assert await authenticate(["bearer local-token"]) == Caller("local-admin", "acme", Role.OPERATOR)
     for token in ("local-tokeN", "local-toke", "local-token2"):
         with pytest.raises(RefusedError):
             await authenticate([f"Bearer {token}"])
@@ -113,7 +114,7 @@ def test_a_changed_roles_file_counts_at_once(tmp_path: Path) -> None:
         (tmp_path / "roles.yaml").unlink()
         assert roles() == Roles(principals={"uid-1": "admin", "uid-2": "viewer"})
     assert [line["error"].partition(": ")[2] for line in lines] == [
-        "principals.uid-1: must be one of 'viewer' or 'admin'",
+        "principals.uid-1: must be one of 'viewer', 'admin' or 'operator'",
         "cannot be read: No such file or directory",
     ]
     write(tmp_path / "roles.yaml", "{}")
@@ -127,6 +128,7 @@ def test_a_changed_roles_file_counts_at_once(tmp_path: Path) -> None:
         ("principals: [", "is no YAML"),
         ("[]", "must be an object"),
         ("teams: {}", "teams: unknown field"),
+        ("organizations: {acme: operator}", "organizations.acme: must be one of 'viewer' or 'admin'"),
     ],
 )
 def test_a_roles_file_that_says_nothing_sound_is_refused(tmp_path: Path, text: str, reason: str) -> None:

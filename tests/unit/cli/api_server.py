@@ -17,6 +17,7 @@ import httpx
 from igw_api.authentication import Authentication, LocalAdmin, Principal
 from igw_api.http_server import app
 from igw_api.operations import Operations
+from igw_api.proxies import Fleet
 from igw_api.roles import Roles
 from igw_api.settings import Backends, Settings
 from igw_cli.client import BASE
@@ -90,7 +91,7 @@ async def _identify(token: str) -> Principal | None:
 
 
 @contextlib.contextmanager
-def api_server() -> Iterator[ApiServer]:
+def api_server(fleet: Fleet | None = None) -> Iterator[ApiServer]:
     """Serve in a thread of its own until the context ends."""
     started: list[ApiServer] = []
     ready, stop = threading.Event(), asyncio.Event()
@@ -102,6 +103,7 @@ def api_server() -> Iterator[ApiServer]:
             Settings(backends=Backends((ip_network("127.0.0.0/8"),))),
             clock=lambda: datetime.now(UTC),
             new_id=lambda: str(uuid.uuid4()),
+            fleet=fleet,
         )
         roles = Roles(principals={"viewer": "viewer"})
         authenticate = Authentication(_identify, lambda: roles, LocalAdmin(ADMIN, ORGANIZATION))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from igw_cli.access import Access, Given, access, configuration, control_plane
+from igw_cli.access import Access, Given, access, configuration
 from igw_cli.client import Exit, FailedError, is_loopback
 
 HERE = "http://127.0.0.1:8081"
@@ -38,25 +38,17 @@ def test_the_local_gateway_is_the_default(home: dict[str, str]) -> None:
 def test_options_then_environment_then_file(home: dict[str, str], tmp_path: Path) -> None:
     """The first that says something counts, for the server and for the token."""
     (tmp_path / "token").write_text("file-token")
-    configure(home, f"server: {THERE}\ntokenFile: ~/token\ncontrolPlane: http://10.0.0.1:18001\n")
+    configure(home, f"server: {THERE}\ntokenFile: ~/token\n")
     assert access(Given(), home) == Access(THERE, "file-token")
     environment = {
         **home,
         "IGW_SERVER": "http://env",
         "IGW_TOKEN": "env-token",
-        "IGW_CONTROL_PLANE": "http://env:1",
     }
     assert access(Given(), environment) == Access("http://env", "env-token")
-    given = Given("http://option/", "option-token", control_plane="http://option:1")
+    given = Given("http://option/", "option-token")
     assert access(given, environment) == Access("http://option", "option-token")
     assert access(Given(token_file=tmp_path / "token"), environment) == Access("http://env", "file-token")
-    assert [
-        control_plane(g, e) for g, e in ((given, environment), (Given(), environment), (Given(), home))
-    ] == [
-        "http://option:1",
-        "http://env:1",
-        "http://10.0.0.1:18001",
-    ]
 
 
 def test_a_token_goes_only_where_it_belongs(home: dict[str, str], tmp_path: Path) -> None:
@@ -74,7 +66,7 @@ def test_a_token_goes_only_where_it_belongs(home: dict[str, str], tmp_path: Path
     ("text", "reason"),
     [
         ("server: [", "is no YAML"),
-        ("[a]", "must be an object of texts: controlPlane, server, tokenFile"),
+        ("[a]", "must be an object of texts: server, tokenFile"),
         ("port: '1'", "unknown field port"),
         ("server: nowhere", "the server must be an http:// or https:// URL: 'nowhere'"),
         ("tokenFile: absent", "absent cannot be read: No such file or directory"),

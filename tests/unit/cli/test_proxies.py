@@ -16,6 +16,7 @@ from igw_xds.snapshot import CLUSTER, ROUTES
 from rich.console import Console
 
 from tests.unit.cli.program import run
+from tests.unit.xds_stream.test_fleet import Connected
 
 NOW = 1_000_000.0
 
@@ -30,9 +31,9 @@ def status() -> dict[str, Any]:
     bad = Proxy(
         "bad", "US-EAST-04A", "1.40.0", NOW - 60, "delta", rejections={CLUSTER: nack.text}, last_nack=nack
     )
-    fleet.put(1, good)
-    fleet.put(2, bad)
-    return fleet.status("v1")
+    fleet.put(1, Connected(good))
+    fleet.put(2, Connected(bad))
+    return fleet.status()
 
 
 def test_the_table() -> None:

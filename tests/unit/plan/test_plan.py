@@ -10,7 +10,6 @@ from igw_model.policy import Policy, Provider
 from igw_model.record import Replica
 from igw_xds.plan import (
     Containers,
-    Memo,
     Plan,
     PlannedDeployment,
     PlannedGateway,
@@ -186,20 +185,3 @@ def test_what_is_left_of_another_backend_is_not_served() -> None:
     assert location(unplaced, kept) == Registered((HostPort("10.0.0.2", 8000),))
     static = deployment(1)
     assert location(static, kept) == static.backend
-
-
-def test_a_memo_changes_nothing_but_the_work() -> None:
-    """With a memo the plan is the same, and what did not change is the same object."""
-    memo, definitions = Memo(), [deployment(1, on=[1]), deployment(2, on=[2])]
-    before = plan([gateway(1), gateway(2)], definitions, domain=DOMAIN, memo=memo)
-    changed = [deployment(1, on=[1], disabled=True), definitions[1]]
-    after = plan([gateway(1), gateway(2)], changed, domain=DOMAIN, memo=memo)
-    assert after == plan([gateway(1), gateway(2)], changed, domain=DOMAIN)
-    assert (after.gateways[0] == before.gateways[0], after.gateways[1] is before.gateways[1]) == (False, True)
-    there = {deployment_id(1): (replica(deployment_id(1), "a", "10.0.0.1"),)}
-    unplaced, registered = [deployment(1, **UNPLACED)], Registered((HostPort("10.0.0.1", 8000),))
-    for replicas, expected in (({}, Registered()), (there, registered), ({}, Registered())):
-        made = plan([gateway(1)], unplaced, domain=DOMAIN, replicas=replicas, memo=memo)
-        assert made.deployments[0].backend == expected
-    assert plan([gateway(1)], [], domain=DOMAIN, memo=memo) == planned(gateway(1))
-    assert (set(memo.gateways), memo.deployments) == ({gateway_id(1)}, {})

@@ -12,6 +12,7 @@ from igw_xds.bootstrap import Node, bootstrap
 from igw_xds.settings import HostPort
 
 NODE = Node("envoy-1", "US-EAST-04A", HostPort("127.0.0.1", 9901), HostPort("127.0.0.1", 18000))
+AT_SOCKET = replace(NODE, xds=Path("/run/igw/ads"))
 SHOWN = replace(NODE, stats=HostPort("0.0.0.0", 9902))
 
 
@@ -35,6 +36,15 @@ def test_it_waits_for_its_configuration() -> None:
         "cluster": "igw",
         "locality": {"zone": "US-EAST-04A"},
     }
+
+
+def test_a_control_plane_at_a_socket() -> None:
+    """Its agent's: a path instead of an address, with the same connection to it otherwise."""
+    over_tcp = only(bootstrap(NODE)["static_resources"]["clusters"])
+    cluster = only(bootstrap(AT_SOCKET)["static_resources"]["clusters"])
+    address = {"pipe": {"path": "/run/igw/ads"}}
+    only(over_tcp["load_assignment"]["endpoints"][0]["lb_endpoints"])["endpoint"]["address"] = address
+    assert cluster == over_tcp
 
 
 def test_nothing_is_shown_unless_asked_for() -> None:
@@ -73,10 +83,10 @@ def test_what_is_shown() -> None:
     assert address == {"address": "127.0.0.1", "port_value": 9901}
 
 
-@pytest.mark.parametrize("xds", [HostPort("10.0.0.1", 18000), HostPort("control-plane", 18000)])
+@pytest.mark.parametrize("xds", [HostPort("10.0.0.1", 18000), HostPort("control-plane", 18000), AT_SOCKET.xds])
 @pytest.mark.parametrize("stats", [None, HostPort("0.0.0.0", 9902), HostPort("::1", 9902)])
-def test_envoy_takes_it(tmp_path: Path, xds: HostPort, stats: HostPort | None) -> None:
-    """The real one, for addresses and names."""
+def test_envoy_takes_it(tmp_path: Path, xds: HostPort | Path, stats: HostPort | None) -> None:
+    """The real one, for addresses, names and sockets."""
     path = tmp_path / "envoy.json"
     path.write_text(json.dumps(bootstrap(replace(NODE, xds=xds, stats=stats))))
     command = [envoy_command(), "--mode", "validate", "--log-level", "error", "-c", str(path)]

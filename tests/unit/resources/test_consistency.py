@@ -19,7 +19,16 @@ from igw_xds.resources.everything import snapshot_of
 from igw_xds.settings import AuthTransport, DataPlane
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot
 
-from tests.builders import DOMAIN, containers, deployment, gateway, planned, served
+from tests.builders import (
+    DOMAIN,
+    containers,
+    deployment,
+    deployment_id,
+    gateway,
+    gateway_id,
+    planned,
+    served,
+)
 from tests.unit.resources.plans import definitions
 
 MESSAGES: dict[str, Any] = {
@@ -95,7 +104,7 @@ def test_equal_definitions_give_equal_snapshots(given_definitions: list[Gateway 
     snapshot, again = served(*given_definitions), served(*reversed(given_definitions))
     assert snapshot == again
     for type_url in MESSAGES:
-        bodies = [[r.body.value for r in s.of(type_url).values()] for s in (snapshot, again)]
+        bodies = [{r.name: r.body.value for r in s.of(type_url).values()} for s in (snapshot, again)]
         assert bodies[0] == bodies[1]
 
 
@@ -172,3 +181,15 @@ def test_splits_with_the_same_first_share_are_told_apart() -> None:
     """One deployment in the splits of two gateways falls back on others in each: two clusters, two names."""
     snapshot = served(gateway(1), gateway(2), deployment(1, on=[1, 2]), deployment(2), deployment(3, on=[2]))
     assert len([name for name in snapshot.of(CLUSTER) if name.startswith("split/")]) == 4
+
+
+def test_resources_name_the_clusters_that_they_need() -> None:
+    """Routes need a lone deployment's cluster, or the clusters of their split, and those all of its members."""
+    definitions: list[Gateway | Deployment] = [gateway(1), gateway(2), deployment(1), deployment(2)]
+    snapshot = served(*definitions, deployment(3, on=[2]))
+    clusters, routes = snapshot.of(CLUSTER), snapshot.of(ROUTES)
+    lone, members = (f"deployment/{deployment_id(3)}", {f"deployment/{deployment_id(n)}" for n in (1, 2)})
+    splits = {name for name in clusters if name.startswith("split/")}
+    assert routes[f"gateway/{gateway_id(2)}"].needs == frozenset({lone})
+    assert routes[f"gateway/{gateway_id(1)}"].needs == frozenset(splits)
+    assert {name: clusters[name].needs for name in splits} == dict.fromkeys(splits, frozenset(members))

@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,21 +15,23 @@ from igw_model.status import Observed
 from igw_store.cipher import Cipher
 from igw_store.sqlite import open_store
 from igw_store.store import Store, Writing
-from igw_xds.fleet import Fleet, Proxy
+from igw_xds.derivation import Derivation
 from igw_xds.news import News
-from igw_xds.plan import plan
+from igw_xds.observation import Client
+from igw_xds.plan import Zoning
 from igw_xds.reporter import Reporter
-from igw_xds.resources.everything import snapshot_of
 from igw_xds.settings import DataPlane
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot
-from igw_xds.stream import Accepted, DeltaStream, Rejected
+from igw_xds.stream import Accepted, Rejected
 from igw_xds.subjects import Subjects
-from igw_xds.world import World, after
+from igw_xds.world import World
 
 from tests.builders import DOMAIN
-from tests.unit.xds_stream.builders import NODE, ack, delta, nack
+from tests.unit.xds_stream.builders import NODE, DeltaStream, ack, delta, nack
 
 Key = tuple[Kind, str]
+ZONE = "US-EAST-04A"
+"""Where the gateways of tests are."""
 
 
 @dataclass
@@ -68,30 +70,43 @@ class Envoy:
 
 @dataclass
 class Plane:
-    """The parts, and the Envoys by stream number."""
+    """The parts, and the Envoys of one zone by number: each is given all that is defined, at once."""
 
     store: Store
-    reporter: Reporter
-    fleet: Fleet
     news: News
-    zone: str | None
+    zoning: Zoning
     envoys: dict[int, Envoy] = field(default_factory=dict)
     newest: Snapshot | None = None
-    world: World = field(default_factory=World)
+
+    def __post_init__(self) -> None:
+        self.made = Derivation(DOMAIN, DataPlane(), self.zoning.place)
+        self.reporter = Reporter(self.store, self.news, Subjects(DOMAIN, self.zoning), self.clients)
+
+    @property
+    def world(self) -> World:
+        """Give what is defined."""
+        return self.made.world
+
+    @property
+    def place(self) -> str:
+        """Give the key of the Envoys' zone."""
+        return self.zoning.key(self.zoning.only or ZONE)
+
+    def clients(self, place: str) -> Sequence[Client]:
+        """Give the Envoys of a zone."""
+        if place != self.place:
+            return ()
+        return [Client(f"envoy-{number}", envoy.stream.standing) for number, envoy in self.envoys.items()]
 
     def connect(self, number: int, *bad: str) -> None:
         """Connect an Envoy that has all there is, but for what it refuses."""
         envoy = self.envoys[number] = Envoy(self.news, set(bad))
         if self.newest is not None:
             envoy.take(self.newest)
-        self.fleet.put(
-            number, Proxy(f"envoy-{number}", "z", "1.40.0", 0, "delta", standing=envoy.stream.standing)
-        )
         self.news.moved()
 
     def drop(self, number: int) -> None:
         """Let an Envoy go."""
-        self.fleet.drop(number)
         del self.envoys[number]
         self.news.moved()
 
@@ -142,16 +157,9 @@ class Plane:
     async def follow(self) -> None:
         """Take the store's changes to the Envoys and the reporter."""
         async for change in self.store.watch():
-            self.world = after(self.world, change)
-            made = plan(
-                self.world.served_gateways,
-                self.world.served_deployments,
-                domain=DOMAIN,
-                zone=self.zone,
-                replicas=self.world.replicas,
-            )
-            self.newest = snapshot_of(made, DataPlane())
-            self.reporter.publish(change, self.world, self.newest)
+            self.made.take(change)
+            self.newest = self.made.snapshots.get(self.place, self.made.bare)
+            self.reporter.publish(change, self.made.world, self.made.snapshots)
             for envoy in self.envoys.values():
                 envoy.take(self.newest)
 
@@ -167,9 +175,8 @@ def record(kind: Kind, spec: dict[str, Any], **fields: Any) -> Record:
 async def running(zone: str | None = None, shared: Store | None = None) -> AsyncIterator[Plane]:
     """Run a control plane while the context is open, on a store of its own or on another's."""
     store = shared or await open_store(None, Cipher.ephemeral())
-    fleet, news = Fleet(), News()
-    reporter = Reporter(store, fleet, news, Subjects(DOMAIN, zone))
-    plane = Plane(store, reporter, fleet, news, zone)
+    plane = Plane(store, News(), Zoning(zone))
+    reporter = plane.reporter
     async with asyncio.TaskGroup() as tasks:
         parts = [tasks.create_task(part) for part in (plane.follow(), reporter.run(), reporter.health.run())]
         yield plane

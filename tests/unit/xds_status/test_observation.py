@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from google.protobuf.any_pb2 import Any as AnyMessage
 from igw_model.status import Condition, Observed, Status, Truth
 from igw_xds.observation import (
     Client,
@@ -94,7 +93,7 @@ def test_an_envoy_holds_what_it_accepted_and_kept(standing: Standing, *, held: b
         (content("r", needs=["deployment/2"]), None, False),
         (content("r", needs=["split/2/x"]), content("split/2/x", needs=["deployment/1"]), True),
         (content("r", needs=["split/2/x"]), content("split/2/x", needs=["deployment/2"]), False),
-        (Resource("r", "older", AnyMessage(), needs=None), None, True),
+        (Resource("r", "older", needs=None), None, True),
         (None, None, False),
     ],
 )

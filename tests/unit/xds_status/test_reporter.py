@@ -11,7 +11,6 @@ from igw_model.record import NEVER, Kind, Replica
 from igw_model.status import Observed, Status
 from igw_store.store import Change, Writing
 from igw_xds import reporter as reporting
-from igw_xds.fleet import Proxy
 from igw_xds.news import News
 
 from tests.builders import deployment_id, deployment_spec, gateway_id, gateway_spec, static
@@ -211,7 +210,7 @@ async def test_who_comes_and_goes_puts_nothing_off_for_ever(
     envoy = Envoy(News())  # nobody hears its answers, as when it came back with all of it
     assert plane.newest is not None
     envoy.take(plane.newest)
-    plane.fleet.put(1, Proxy("envoy-1", "z", "1", 0, "delta", standing=envoy.stream.standing))
+    plane.envoys[1] = envoy
     for _ in range(12):
         plane.news.moved()
         await asyncio.sleep(0.1)
@@ -234,7 +233,7 @@ async def test_what_did_not_change_is_not_written(plane: Plane) -> None:
     await plane.says(D, deployment_id(1), "CREATING", "Programmed proxies: 1/1", "Ready replicas: 0/1")
     after = [await plane.store.read(lambda store, key=key: store.get(G, key)) for key in (ONE, TWO)]  # type: ignore[misc]
     assert after[0] == before[0]
-    assert plane.reporter._look((G, ONE), plane.fleet.clients()) is None
+    assert plane.reporter._look((G, ONE), plane.clients) is None
 
 
 async def test_a_restart_says_nothing_new_before_envoys_are_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,8 +244,7 @@ async def test_a_restart_says_nothing_new_before_envoys_are_back(monkeypatch: py
         await plane.says(G, ONE, "CREATING", NO_ENVOY)
         known = await plane.observed(G, ONE)
         whole = Change(True, {(G, ONE): record(G, gateway_spec(1), observed=known)})
-        plane.reporter._subjects.world = replace(plane.world)
-        plane.reporter.publish(whole, plane.world, plane.newest)  # type: ignore[arg-type]
+        plane.reporter.publish(whole, plane.world, plane.made.snapshots)
         assert (list(plane.reporter._dirty), list(plane.reporter._stale)) == ([], [(G, ONE)])
 
 

@@ -17,7 +17,7 @@ from igw_store.files import Loaded, load
 from igw_store.sqlite import SqliteStore, open_store
 from igw_store.store import UnavailableError
 from igw_xds import service
-from igw_xds.service import ControlPlane, serve
+from igw_xds.service import ControlPlane, Plane, serve
 from igw_xds.settings import DataPlane, HostPort
 from prometheus_client import CollectorRegistry
 
@@ -61,7 +61,7 @@ async def control_plane(*, files: bool) -> AsyncIterator[Running]:
     running = Running(store, f"http://127.0.0.1:{port}")
     settings = ControlPlane(HostPort("127.0.0.1", 0), HostPort("127.0.0.1", port), DOMAIN, None, DataPlane())
     states = running.states() if files else None
-    running.task = asyncio.create_task(serve(settings, store, stop, states, CollectorRegistry()))
+    running.task = asyncio.create_task(serve(Plane(settings, CollectorRegistry()), store, stop, states))
     await asyncio.sleep(0.1)
     try:
         yield running
@@ -79,6 +79,11 @@ def free_port() -> int:
         return port
 
 
+def served(status: dict[str, Any]) -> list[str | None]:
+    """Give the versions that zones are served, or that wait for the first Envoy."""
+    return [zone["served"] or zone["staged"] for zone in status["zones"]]
+
+
 def said(folder: Path, *documents: dict[str, Any]) -> Loaded:
     """Give what a file with these definitions says."""
     return load([write(folder / "definitions.yaml", *documents)])
@@ -89,7 +94,7 @@ async def test_a_store_without_files_is_served_at_once() -> None:
     async with control_plane(files=False) as running:
         empty = await running.until(lambda ready, _: ready == 200)
         await running.store.write(lambda store: store.put(record(Kind.GATEWAY, gateway_spec(1))))
-        await running.until(lambda _, status: status["snapshot"] != empty["snapshot"])
+        await running.until(lambda _, status: served(status) != served(empty))
 
 
 async def test_nothing_is_served_before_the_files_were_read(tmp_path: Path) -> None:
@@ -108,12 +113,12 @@ async def test_broken_files_keep_what_was_served(tmp_path: Path) -> None:
         told = await running.until(lambda _, status: bool(status["definition_errors"]))
         assert "zones: must have exactly one zone" in told["definition_errors"][0]
         await asyncio.sleep(0.2)
-        await running.until(lambda ready, status: ready == 503 and status["snapshot"] is None)
+        await running.until(lambda ready, status: ready == 503 and not served(status))
         await running.files.put(said(tmp_path, gateway_spec(1)))
         mended = await running.until(lambda ready, status: ready == 200 and not status["definition_errors"])
         await running.files.put(broken)
         told = await running.until(lambda _, status: bool(status["definition_errors"]))
-        assert told["snapshot"] == mended["snapshot"] is not None
+        assert served(told) == served(mended) != []
 
 
 async def test_a_part_that_fails_ends_the_process() -> None:
@@ -151,7 +156,7 @@ async def test_a_store_that_cannot_answer_for_a_while_ends_nothing(
         assert len(asked) > 2
         monkeypatch.setattr(store, "write", write)
         monkeypatch.setattr(store, "_look", look)
-        await running.until(lambda _, status: status["snapshot"] != first["snapshot"])
+        await running.until(lambda _, status: served(status) != served(first))
 
 
 async def test_a_file_waits_for_what_is_in_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,15 +8,18 @@ from igw_model.gateway import Gateway
 from igw_model.record import Kind
 from igw_model.status import Status
 from igw_xds.observation import Client, Past, Replicas
+from igw_xds.plan import Zoning, zone_key
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, ROUTES, SCOPE, Snapshot
 from igw_xds.stream import Holds, Lacks, Standing
-from igw_xds.subjects import Subjects
+from igw_xds.subjects import Clients, Subjects
+from igw_xds.table import Table
 from igw_xds.world import Defined, World
 
 from tests.builders import DOMAIN, deployment, deployment_id, gateway, gateway_id, served
 from tests.unit.xds_status.test_observation import NOW
 
 G, D = Kind.GATEWAY, Kind.DEPLOYMENT
+PLACE = zone_key("US-EAST-04A")
 BASE: list[Gateway | Deployment] = [
     gateway(1, endpointConfiguration={"additionalDns": ["Chat.Example.com"]}),
     gateway(2),
@@ -30,10 +33,15 @@ def subjects(*definitions: Gateway | Deployment) -> Subjects:
     """Give the subjects of definitions."""
     gateways = {d.id: Defined(d, 1) for d in definitions if isinstance(d, Gateway)}
     deployments = {d.id: Defined(d, 1) for d in definitions if isinstance(d, Deployment)}
-    made = Subjects(DOMAIN, None)
+    made = Subjects(DOMAIN, Zoning())
     keys = [*((G, key) for key in gateways), *((D, key) for key in deployments)]
-    made.follow(World(gateways, deployments), served(*definitions), keys)
+    made.follow(World(Table(gateways), Table(deployments)), {PLACE: served(*definitions)}, keys)
     return made
+
+
+def clients(envoy: Client) -> Clients:
+    """Give an Envoy of the gateways' zone, the only one that is connected."""
+    return lambda place: [envoy] if place == PLACE else []
 
 
 def client(snapshot: Snapshot, *lacking: str) -> Client:
@@ -48,9 +56,9 @@ def client(snapshot: Snapshot, *lacking: str) -> Client:
 
 def ready(made: Subjects, lacking: Iterable[str] = ()) -> set[tuple[Kind, str]]:
     """Give the objects that are READY while an Envoy lacks some resources."""
-    clients = [client(made.snapshot, *lacking)]
+    connected = clients(client(made.snapshots[PLACE], *lacking))
     counting = lambda _: Replicas(1, 1)  # noqa: E731 - a replica for each
-    found = {key: made.observed(key, Past(1, None, NOW), clients, counting) for key in ALL}
+    found = {key: made.observed(key, Past(1, None, NOW), connected, counting) for key in ALL}
     return {key for key, observed in found.items() if observed and observed.status is Status.READY}
 
 
@@ -102,11 +110,11 @@ def test_names_and_attachments_follow_changes() -> None:
     moved = [gateway(1), gateway(2, endpointConfiguration={"additionalDns": ["chat.example.com"]})]
     other = deployment(3, on=[1])
     world = World(
-        {g.id: Defined(g, 2) for g in moved},
-        {d.id: Defined(d, 1) for d in (*BASE[2:4], other) if isinstance(d, Deployment)},
+        Table({g.id: Defined(g, 2) for g in moved}),
+        Table({d.id: Defined(d, 1) for d in (*BASE[2:4], other) if isinstance(d, Deployment)}),
     )
     keys = [(G, gateway_id(1)), (G, gateway_id(2)), (D, deployment_id(3))]
-    made.follow(world, served(*moved, *BASE[2:4], other), keys)
+    made.follow(world, {PLACE: served(*moved, *BASE[2:4], other)}, keys)
     assert set(made.of(SCOPE, "host/chat.example.com")) == {(G, gateway_id(2))}
     assert set(made.of(ROUTES, f"gateway/{gateway_id(2)}")) == {(G, gateway_id(2))}
     assert (D, deployment_id(3)) in set(made.of(ROUTES, f"gateway/{gateway_id(1)}"))
@@ -118,17 +126,17 @@ def test_a_name_is_not_of_the_gateway_that_is_deleted(changed: list[int]) -> Non
     made = subjects(*BASE)
     old = gateway(1, endpointConfiguration={"additionalDns": ["Chat.Example.com"]})
     taken = gateway(2, endpointConfiguration={"additionalDns": ["chat.example.com"]})
-    world = World({old.id: Defined(old, 1, deleting=True), taken.id: Defined(taken, 2)})
-    made.follow(world, served(taken), [(G, gateway_id(number)) for number in changed])
+    world = World(Table({old.id: Defined(old, 1, deleting=True), taken.id: Defined(taken, 2)}))
+    made.follow(world, {PLACE: served(taken)}, [(G, gateway_id(number)) for number in changed])
     assert list(made.of(SCOPE, "host/chat.example.com")) == [(G, gateway_id(2))]
-    assert not made.still_held((G, gateway_id(1)), [client(made.snapshot)])
+    assert not made.still_held((G, gateway_id(1)), clients(client(made.snapshots[PLACE])))
 
 
 def test_nothing_is_kept_of_attachments_that_went() -> None:
     """Else names of gateways that never were would pile up."""
     made = subjects(*BASE)
     world = World(made.world.gateways)
-    made.follow(world, served(*BASE[:2]), [(D, deployment_id(number)) for number in (1, 2, 3)])
+    made.follow(world, {PLACE: served(*BASE[:2])}, [(D, deployment_id(number)) for number in (1, 2, 3)])
     assert made._attached == {}
 
 
@@ -146,7 +154,8 @@ def test_a_deleted_gateway_is_held_while_an_envoy_has_its_routes_or_a_name(
 ) -> None:
     """Only then may it be forgotten."""
     made = subjects(*BASE)
-    envoy = client(made.snapshot, *lacking)
+    envoy = client(made.snapshots[PLACE], *lacking)
     found = made.world.gateways[gateway_id(1)].definition
-    made.follow(World({found.id: Defined(found, 1, deleting=True)}), served(BASE[1]), [(G, gateway_id(1))])
-    assert made.still_held((G, gateway_id(1)), [envoy]) is held
+    world = World(Table({found.id: Defined(found, 1, deleting=True)}))
+    made.follow(world, {PLACE: served(BASE[1])}, [(G, gateway_id(1))])
+    assert made.still_held((G, gateway_id(1)), clients(envoy)) is held

@@ -1,36 +1,22 @@
 """The store's changes become the present definitions, and only what changed is parsed again."""
 
-from datetime import UTC, datetime
-from typing import Any
-
-from igw_model.record import Kind, Record, Replica
+from igw_model.record import Kind, Replica
 from igw_model.status import Observed, Status
 from igw_store.store import Change
+from igw_xds.table import Table
 from igw_xds.world import Defined, World, after
 
-from tests.builders import deployment, deployment_id, deployment_spec, gateway, gateway_id, gateway_spec
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def record(kind: Kind, spec: dict[str, Any], **fields: Any) -> Record:
-    """Give a record of a spec, of generation 1."""
-    return Record(
-        kind=kind,
-        id=spec["id"].lower(),
-        organization_id="acme",
-        name=spec["name"],
-        spec=spec,
-        created_at=NOW,
-        updated_at=NOW,
-        **{"generation": 1, **fields},
-    )
-
-
-def change(*records: Record, whole: bool = False, **more: Any) -> Change:
-    """Give a change of these records."""
-    return Change(whole, {(r.kind, r.id): r for r in records}, **more)
-
+from tests.builders import (
+    NOW,
+    change,
+    deployment,
+    deployment_id,
+    deployment_spec,
+    gateway,
+    gateway_id,
+    gateway_spec,
+    record,
+)
 
 WHOLE = change(
     record(Kind.GATEWAY, gateway_spec(1)),
@@ -42,8 +28,8 @@ WHOLE = change(
 def test_the_whole_state_becomes_a_world() -> None:
     """Gateways and deployments are there with their generation and what was observed of them."""
     assert after(World(), WHOLE) == World(
-        {gateway_id(1): Defined(gateway(1), 1)},
-        {deployment_id(1): Defined(deployment(1), 3, observed=Observed(3, Status.READY))},
+        Table({gateway_id(1): Defined(gateway(1), 1)}),
+        Table({deployment_id(1): Defined(deployment(1), 3, observed=Observed(3, Status.READY))}),
     )
 
 

@@ -5,7 +5,12 @@ from typing import Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import Node
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
 from google.rpc.status_pb2 import Status
 from igw_xds.snapshot import (
     CLUSTER,
@@ -19,11 +24,40 @@ from igw_xds.snapshot import (
     resource,
     snapshot,
 )
+from igw_xds.stream import DeltaResponse, Response, encoded
+from igw_xds.stream import DeltaStream as PureDelta
+from igw_xds.stream import SotwStream as PureSotw
 
 NODE = Node(id="envoy-1")
 
 
 Numbered = Mapping[str, int] | Iterable[str]
+
+
+class DeltaStream(PureDelta):
+    """A stream whose responses are read as a client reads them."""
+
+    def receive(self, request: Any) -> list[Any]:
+        return [decoded(response) for response in super().receive(request)]
+
+    def publish(self, snapshot: Snapshot) -> list[Any]:
+        return [decoded(response) for response in super().publish(snapshot)]
+
+
+class SotwStream(PureSotw):
+    """The same for the state of the world."""
+
+    def receive(self, request: Any) -> list[Any]:
+        return [decoded(response) for response in super().receive(request)]
+
+    def publish(self, snapshot: Snapshot) -> list[Any]:
+        return [decoded(response) for response in super().publish(snapshot)]
+
+
+def decoded(response: Response) -> Any:
+    """Give the protocol's message of a response, from its bytes."""
+    kind: Any = DeltaDiscoveryResponse if isinstance(response, DeltaResponse) else DiscoveryResponse
+    return kind.FromString(encoded(response))
 
 
 def content(name: str, number: int = 1, needs: Iterable[str] = ()) -> Resource:

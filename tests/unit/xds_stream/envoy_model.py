@@ -4,14 +4,14 @@ Cluster n names endpoints n, scope n names routes n; content is checked by versi
 `inbox` until the test lets it answer one; it holds the answer to clusters back while one of them is cold.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from google.protobuf.any_pb2 import Any as AnyMessage
-from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot, resource
-from igw_xds.stream import DeltaStream, SotwStream
+from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, NO_RESOURCES, ROUTES, SCOPE, Snapshot, resource
 
-from tests.unit.xds_stream.builders import ack, delta, nack, sotw
+from tests.unit.xds_stream.builders import DeltaStream, SotwStream, ack, delta, nack, sotw
 
 ROOTS = (CLUSTER, LISTENER, SCOPE)
 CHILD = {CLUSTER: ENDPOINTS, SCOPE: ROUTES}
@@ -27,11 +27,20 @@ class ModelEnvoy:
         self.repeats: list[tuple[str, str]] = []
         self.warming: set[str] = set()
         self.newest: Snapshot | None = None
+        self.heard: Callable[[], None] = lambda: None
+        """Called after each request, as those are who follow a stream."""
         self.connect(None)
 
-    def connect(self, snapshot: Snapshot | None) -> None:
-        """Open a new stream: say what it has and wants, as Envoy does, root types first."""
-        self.stream: Any = DeltaStream() if self.delta else SotwStream()
+    def connect(self, snapshot: Snapshot | None, reference: Snapshot | None = None) -> None:
+        """Open a new stream to one that has a snapshot, and takes another for what the client may have."""
+        self.began(reference or snapshot or NO_RESOURCES)
+        if snapshot is not None:
+            self.publish(snapshot)
+        self.ask_for_all()
+
+    def began(self, reference: Snapshot = NO_RESOURCES) -> None:
+        """Open a new stream; nothing of the one before is left but what the client has."""
+        self.stream: Any = DeltaStream(reference=lambda: reference) if self.delta else SotwStream()
         self.inbox: list[Any] = []
         self.held: list[Any] = []
         self.warming = set()
@@ -40,8 +49,9 @@ class ModelEnvoy:
         self.last: dict[tuple[str, str], str] = {(t, n): v for t in self.has for n, v in self.has[t].items()}
         self.excused: set[tuple[str, str]] = set()
         self.refused: set[tuple[str, str]] = set()
-        if snapshot is not None:
-            self.publish(snapshot)
+
+    def ask_for_all(self) -> None:
+        """Say what it has and wants, as Envoy does, root types first."""
         for type_url in (CLUSTER, ENDPOINTS, LISTENER, SCOPE, ROUTES):
             if type_url in ROOTS or self.named(type_url):
                 self._ask(type_url)
@@ -60,12 +70,12 @@ class ModelEnvoy:
         self.nonces[response.type_url] = response.nonce
         if refuse:
             if response.type_url == ENDPOINTS:  # Envoy ends warming also when it refuses the endpoints
-                self.warming -= {name for name, _ in _versions(response)}
+                self.warming -= {name for name, _ in contents(response)}
             self._forgive(response)
             self._say(nack(response, *self._names(response.type_url), version=self._version(response)))
             self._release()
             return
-        self.refused -= {(response.type_url, name) for name, _ in _versions(response)}
+        self.refused -= {(response.type_url, name) for name, _ in contents(response)}
         self._apply(response)
         self._follow(response.type_url)
         self.held.append(response)
@@ -88,7 +98,7 @@ class ModelEnvoy:
             self._say(ack(response, *self._names(response.type_url)))
 
     def _apply(self, response: Any) -> None:
-        type_url, items = response.type_url, dict(_versions(response))
+        type_url, items = response.type_url, dict(contents(response))
         before = dict(self.has[type_url])
         if not self.delta and type_url in ROOTS:
             self.has[type_url] = {}
@@ -130,6 +140,7 @@ class ModelEnvoy:
 
     def _say(self, request: Any) -> None:
         self._take(self.stream.receive(request))
+        self.heard()
 
     def _take(self, responses: list[Any]) -> None:
         for response in responses:
@@ -138,7 +149,7 @@ class ModelEnvoy:
 
     def _look_for_repeats(self, response: Any) -> None:
         type_url, whole = response.type_url, not self.delta and response.type_url in ROOTS
-        items = dict(_versions(response))
+        items = dict(contents(response))
         before = {name: v for (t, name), v in self.last.items() if t == type_url}
         if whole and items == before and items:
             self.repeats += [(type_url, "*")]
@@ -163,13 +174,13 @@ class ModelEnvoy:
 
     def _forgive(self, response: Any) -> None:
         """After a NACK of several, each of them may come again in a smaller part."""
-        self.refused |= {(response.type_url, name) for name, _ in _versions(response)}
+        self.refused |= {(response.type_url, name) for name, _ in contents(response)}
         self._forget_refused()
         if len(response.resources) + bool(getattr(response, "removed_resources", ())) > 1:
-            self.excused |= {(response.type_url, name) for name, _ in _versions(response)}
+            self.excused |= {(response.type_url, name) for name, _ in contents(response)}
 
 
-def _versions(response: Any) -> list[tuple[str, str]]:
+def contents(response: Any) -> list[tuple[str, str]]:
     """Give name and version of each resource; the version is made anew from the content."""
     return [_version(item.resource if hasattr(item, "resource") else item) for item in response.resources]
 

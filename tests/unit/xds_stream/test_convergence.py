@@ -15,7 +15,8 @@ GATEWAYS = st.dictionaries(st.sampled_from("abcd"), st.tuples(*[st.integers(1, 3
 EVENTS = st.lists(
     st.one_of(
         GATEWAYS.map(lambda gateways: ("publish", gateways)),
-        st.sampled_from([("ack", None), ("ack", None), ("ack", None), ("nack", None), ("reconnect", None)]),
+        st.sampled_from([("ack", None), ("ack", None), ("ack", None), ("nack", None)]),
+        st.integers(0, 30).map(lambda back: ("reconnect", back)),
     ),
     max_size=30,
 )
@@ -34,12 +35,14 @@ def play(transport: str, events: list[tuple[str, Any]]) -> tuple[ModelEnvoy, Sna
     """Play events, then a last publish with new content that Envoy accepts whole."""
     envoy, newest, number = ModelEnvoy(transport), snapshot_of({}), 1
     envoy.publish(newest)
+    history = [newest]
     for event, value in events:
         if event == "publish":
             newest = snapshot_of(value)
+            history.append(newest)
             envoy.publish(newest)
-        elif event == "reconnect":
-            envoy.connect(newest)
+        elif event == "reconnect":  # to one that takes any of the earlier snapshots for what it may have
+            envoy.connect(newest, history[value % len(history)])
         else:
             envoy.answer(refuse=event == "nack")
     number += 8

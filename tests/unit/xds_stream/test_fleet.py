@@ -1,15 +1,32 @@
 """The registry of connected proxies."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from igw_xds.fleet import Ack, Fleet, Nack, Proxy
-from igw_xds.snapshot import CLUSTER, ROUTES
-from igw_xds.stream import Holds, Standing
-
-from tests.unit.xds_stream.builders import content
+from igw_xds.snapshot import CLUSTER, ROUTES, Snapshot
+from igw_xds.stream import Node
 
 
-def proxy(name: str = "envoy-1", **changes: Any) -> Proxy:
+@dataclass
+class Connected:
+    """A stream of which this is known."""
+
+    known: Proxy
+    stream: Any = None
+    target: Snapshot | None = None
+
+    @property
+    def node(self) -> Node:
+        """Give who it is."""
+        return Node(self.known.id, self.known.zone, self.known.version)
+
+    def proxy(self) -> Proxy:
+        """Give it."""
+        return self.known
+
+
+def connected(name: str = "envoy-1", **changes: Any) -> Connected:
     """Give a synced proxy, changed by keywords."""
     fields: dict[str, Any] = {
         "zone": "z",
@@ -18,7 +35,7 @@ def proxy(name: str = "envoy-1", **changes: Any) -> Proxy:
         "transport": "delta",
         "synced": True,
     }
-    return Proxy(name, **(fields | changes))
+    return Connected(Proxy(name, **(fields | changes)))
 
 
 def test_status_names_types_as_operators_do() -> None:
@@ -29,9 +46,8 @@ def test_status_names_types_as_operators_do() -> None:
         "last_nack": Nack(ROUTES, ("gateway/1",), "no such filter", 7.5),
         "rejections": {ROUTES: "no such filter"},
     }
-    fleet.put(1, proxy(synced=False, **refused))
-    assert fleet.status("v1") == {
-        "snapshot": "v1",
+    fleet.put(1, connected(synced=False, **refused))
+    assert fleet.status() == {
         "connected": 1,
         "synced": 0,
         "omitted": 0,
@@ -43,6 +59,8 @@ def test_status_names_types_as_operators_do() -> None:
                 "connected_at": 5.0,
                 "transport": "delta",
                 "synced": False,
+                "canary": False,
+                "reason": "",
                 "rejections": {"rds": "no such filter"},
                 "lastAck": {"type": "cds", "at": "1970-01-01T00:00:06.000Z"},
                 "lastNack": {
@@ -60,8 +78,8 @@ def test_status_is_bounded_and_shows_trouble_first() -> None:
     """At most `shown` proxies are listed; those that need care come first."""
     fleet = Fleet(shown=2)
     for number, name in enumerate(["a", "b", "c"]):
-        fleet.put(number, proxy(name, synced=name != "c"))
-    status = fleet.status(None)
+        fleet.put(number, connected(name, synced=name != "c"))
+    status = fleet.status()
     assert ([p["id"] for p in status["proxies"]], status["connected"], status["omitted"]) == (
         ["c", "a"],
         3,
@@ -72,24 +90,8 @@ def test_status_is_bounded_and_shows_trouble_first() -> None:
 def test_streams_of_one_node_are_two_entries() -> None:
     """At a reconnect the old stream may end after the new one began."""
     fleet = Fleet()
-    fleet.put(1, proxy())
-    fleet.put(2, proxy())
+    fleet.put(1, connected())
+    fleet.put(2, connected())
     fleet.drop(1)
     fleet.drop(1)
     assert len(fleet) == 1
-
-
-def test_of_two_streams_of_one_node_the_newer_counts() -> None:
-    """What is said of objects counts Envoys, not streams."""
-
-    def holds(version: int) -> Any:
-        def standing(_type_url: str, _name: str) -> Standing:
-            return Holds(content("r", version))
-
-        return standing
-
-    fleet = Fleet()
-    for number, (name, version) in enumerate([("b", 1), ("a", 2), ("b", 3)]):
-        fleet.put(number, proxy(name, standing=holds(version)))
-    found = [(client.id, client.standing(ROUTES, "r")) for client in fleet.clients()]
-    assert found == [("a", Holds(content("r", 2))), ("b", Holds(content("r", 3)))]

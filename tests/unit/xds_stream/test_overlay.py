@@ -4,8 +4,9 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from igw_xds.snapshot import Resource
-from igw_xds.stream.overlay import NOTHING, Differences, Names, Overlay
+from igw_xds.snapshot import NOTHING, Resource
+from igw_xds.stream.overlay import Differences, Names, Overlay
+from igw_xds.table import Table
 
 from tests.unit.xds_stream.builders import content
 
@@ -21,9 +22,9 @@ STEPS = st.lists(
 )
 
 
-def resources(numbers: dict[str, int]) -> dict[str, Resource]:
+def resources(numbers: dict[str, int]) -> Table[Resource]:
     """Give resources by name."""
-    return {name: content(name, number) for name, number in numbers.items()}
+    return Table({name: content(name, number) for name, number in numbers.items()})
 
 
 @given(bases=BASES, steps=STEPS)
@@ -74,7 +75,7 @@ def test_a_client_in_step_holds_nothing_of_its_own() -> None:
     overlay.update(base)
     overlay.move(base, differences)
     assert (overlay.differing(base), overlay._own) == ({}.keys(), {})
-    newer = {**base, "5": content("5", 2)}
+    newer = base.changed({"5": content("5", 2)})
     overlay.move(newer, differences)
     assert set(overlay.differing(newer) or ()) == {"5"}
 

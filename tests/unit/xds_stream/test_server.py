@@ -2,58 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import grpc.aio
 import pytest
 import structlog
-from envoy.service.discovery.v3 import ads_pb2_grpc
-from igw_ops.listening import GrpcServer
-from igw_xds.fleet import Fleet
-from igw_xds.news import Heard, News
-from igw_xds.publisher import Publisher
-from igw_xds.server import serve
+from igw_ops.listening import listening_socket
+from igw_xds.news import Heard
 from igw_xds.snapshot import CLUSTER, LISTENER, ROUTES
 from igw_xds.stream import Holds
-from prometheus_client import CollectorRegistry
 
 from tests.unit.xds_stream.builders import NODE, ack, content, delta, nack, sent, sotw, world
-
-
-@dataclass(slots=True)
-class Plane:
-    """A control plane on a free port."""
-
-    publisher: Publisher
-    fleet: Fleet
-    news: News
-    server: GrpcServer
-    registry: CollectorRegistry
-    channels: list[Any] = field(default_factory=list)
-
-    def call(self, transport: str) -> Any:
-        """Open a stream on a connection of its own."""
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.server.port}")
-        self.channels.append(channel)
-        stub = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel)
-        return stub.DeltaAggregatedResources() if transport == "delta" else stub.StreamAggregatedResources()
-
-    def metric(self, name: str, **labels: str) -> float | None:
-        """Read a metric."""
-        return self.registry.get_sample_value(f"igw_xds_{name}", labels)
+from tests.unit.xds_stream.loopback import Plane, serving
 
 
 @pytest.fixture
 async def plane() -> AsyncIterator[Plane]:
     """Give a running control plane that has published nothing."""
-    publisher, fleet, news, registry = Publisher(grace_seconds=0), Fleet(), News(), CollectorRegistry()
-    server = await serve(publisher, fleet, news, "127.0.0.1", 0, registry)
-    plane = Plane(publisher, fleet, news, server, registry)
-    yield plane
-    for channel in plane.channels:
-        await channel.close()
-    await server.stop(0)
+    async with serving() as plane:
+        yield plane
 
 
 def first_request(transport: str, type_url: str = LISTENER) -> Any:
@@ -76,14 +43,14 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 async def test_a_client_gets_state_changes_and_is_synced(plane: Plane, transport: str) -> None:
     """A stream gets the whole state, then changes, and shows as synced once it acknowledged."""
-    plane.publisher.publish(world(listeners=["l"]))
+    plane.publish(world(listeners=["l"]))
     call = plane.call(transport)
     await call.write(first_request(transport))
     response = await call.read()
     assert sent([response]) == [("listeners", ["l:1"], [])]
     await call.write(ack(response))
     await until(lambda: all(proxy.synced for proxy in plane.fleet))
-    plane.publisher.publish(world(listeners={"l": 2}))
+    plane.publish(world(listeners={"l": 2}))
     assert sent([await call.read()]) == [("listeners", ["l:2"], [])]
     [proxy] = plane.fleet
     assert (proxy.id, proxy.transport, proxy.synced) == ("envoy-1", transport, False)
@@ -94,18 +61,18 @@ async def test_a_client_that_came_before_the_first_snapshot_waits(plane: Plane, 
     call = plane.call(transport)
     await call.write(first_request(transport))
     await until(lambda: len(plane.fleet) == 1)
-    plane.publisher.publish(world(listeners=["l"]))
+    plane.publish(world(listeners=["l"]))
     assert sent([await call.read()]) == [("listeners", ["l:1"], [])]
 
 
 async def test_publishes_are_coalesced(plane: Plane, transport: str) -> None:
     """While an answer is open many publishes become one response."""
-    plane.publisher.publish(world(listeners=["l"]))
+    plane.publish(world(listeners=["l"]))
     call = plane.call(transport)
     await call.write(first_request(transport))
     response = await call.read()
     for number in range(2, 100):
-        plane.publisher.publish(world(listeners={"l": number}))
+        plane.publish(world(listeners={"l": number}))
         await asyncio.sleep(0)
     await call.write(ack(response))
     assert sent([await call.read()]) == [("listeners", ["l:99"], [])]
@@ -114,13 +81,13 @@ async def test_publishes_are_coalesced(plane: Plane, transport: str) -> None:
 
 async def test_a_refusal_is_shown_counted_and_logged(plane: Plane, transport: str) -> None:
     """Envoy's own text reaches status and log; metrics have no node in their labels."""
-    plane.publisher.publish(world(clusters=["a"]))
+    plane.publish(world(clusters=["a"]))
     call = plane.call(transport)
     with structlog.testing.capture_logs() as logs:
         await call.write(first_request(transport, CLUSTER))
         await call.write(nack(await call.read(), error="no such filter"))
         await until(lambda: any(proxy.rejections for proxy in plane.fleet))
-    [shown] = plane.fleet.status("v")["proxies"]
+    [shown] = plane.fleet.status()["proxies"]
     assert shown["rejections"] == {"cds": "no such filter"}
     assert (plane.metric("nacks_total", type="cds"), plane.metric("acks_total", type="cds")) == (1, 0)
     [refused] = [line for line in logs if line["event"] == "xds update refused"]
@@ -138,7 +105,7 @@ async def test_a_refusal_is_shown_counted_and_logged(plane: Plane, transport: st
 
 async def test_only_what_stands_refused_is_logged(plane: Plane) -> None:
     """Of what was refused together parts are tried; the log names the bad one, once."""
-    plane.publisher.publish(world(clusters=["a", "b", "c"]))
+    plane.publish(world(clusters=["a", "b", "c"]))
     call = plane.call("delta")
     with structlog.testing.capture_logs() as logs:
         await call.write(first_request("delta", CLUSTER))
@@ -153,7 +120,7 @@ async def test_only_what_stands_refused_is_logged(plane: Plane) -> None:
 
 async def test_routes_that_are_held_back_are_news(plane: Plane, transport: str) -> None:
     """They are not sent, so no answer would tell of them."""
-    plane.publisher.publish(world(routes=["r"]))
+    plane.publish(world(routes=["r"]))
     call = plane.call(transport)
     subscribe = (
         delta(ROUTES, subscribe=["r"], node=NODE) if transport == "delta" else sotw(ROUTES, "r", node=NODE)
@@ -162,7 +129,7 @@ async def test_routes_that_are_held_back_are_news(plane: Plane, transport: str) 
     await call.write(ack(await call.read(), "r"))
     await call.write(delta(CLUSTER) if transport == "delta" else sotw(CLUSTER))
     await call.write(ack(await call.read()))
-    plane.publisher.publish(world(clusters=["a"], routes={"r": 2}, needs={"r": "a"}))
+    plane.publish(world(clusters=["a"], routes={"r": 2}, needs={"r": "a"}))
     refused = await call.read()
     plane.news.take()
     await call.write(nack(refused))
@@ -173,15 +140,16 @@ async def test_routes_that_are_held_back_are_news(plane: Plane, transport: str) 
 async def test_who_never_said_its_name_is_no_news(plane: Plane, transport: str) -> None:
     """A scan of the port must not have all objects looked at."""
     call = plane.call(transport)
-    await until(lambda: plane.metric("connected_proxies") == 1)
+    await until(lambda: plane.server.connections == 1)
     await call.done_writing()
-    await until(lambda: plane.metric("connected_proxies") == 0)
+    assert await call.code() == grpc.StatusCode.OK
+    assert (len(plane.fleet), plane.metric("connected_proxies")) == (0, 0)
     assert plane.news.take() == Heard()
 
 
 async def test_answers_and_moves_are_news(plane: Plane, transport: str) -> None:
     """Who reports on objects hears of each answer, of a proxy that has all it was sent, and of one that went."""
-    plane.publisher.publish(world(listeners=["l"]))
+    plane.publish(world(listeners=["l"]))
     call = plane.call(transport)
     await call.write(first_request(transport))
     response = await call.read()
@@ -189,8 +157,8 @@ async def test_answers_and_moves_are_news(plane: Plane, transport: str) -> None:
     await call.write(ack(response))
     await until(lambda: all(proxy.synced for proxy in plane.fleet))
     assert plane.news.take() == Heard(answers={LISTENER: {"l"}}, fleet=True)
-    [client] = plane.fleet.clients()
-    assert (client.id, client.standing(LISTENER, "l")) == ("envoy-1", Holds(content("l")))
+    [client] = plane.zones.clients("")
+    assert (client.count, client.standing(LISTENER, "l")) == (1, Holds(content("l")))
     await call.done_writing()
     await until(lambda: len(plane.fleet) == 0)
     assert plane.news.take() == Heard(fleet=True)
@@ -198,7 +166,7 @@ async def test_answers_and_moves_are_news(plane: Plane, transport: str) -> None:
 
 async def test_the_end_of_a_stream_is_forgotten(plane: Plane, transport: str) -> None:
     """When a client ends its stream, or vanishes, nothing of it stays."""
-    plane.publisher.publish(world(listeners=["l"]))
+    plane.publish(world(listeners=["l"]))
     ending, vanishing = plane.call(transport), plane.call(transport)
     for call in (ending, vanishing):
         await call.write(first_request(transport))
@@ -210,7 +178,7 @@ async def test_the_end_of_a_stream_is_forgotten(plane: Plane, transport: str) ->
     vanishing.cancel()
     await until(lambda: plane.metric("connected_proxies") == 0)
     assert len(plane.fleet) == 0
-    plane.publisher.publish(world(listeners={"l": 2}))
+    plane.publish(world(listeners={"l": 2}))
 
 
 async def test_stop_ends_open_streams(plane: Plane, transport: str) -> None:
@@ -218,7 +186,7 @@ async def test_stop_ends_open_streams(plane: Plane, transport: str) -> None:
     call = plane.call(transport)
     await call.write(first_request(transport))
     await until(lambda: len(plane.fleet) == 1)
-    await plane.server.stop(0.05)
+    await plane.server.close(0.05)
     assert await call.code() != grpc.StatusCode.OK
     await until(lambda: len(plane.fleet) == 0)
 
@@ -226,12 +194,12 @@ async def test_stop_ends_open_streams(plane: Plane, transport: str) -> None:
 async def test_a_taken_port_is_an_error(plane: Plane) -> None:
     """Two control planes on one port would share its Envoys by chance."""
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{plane.server.port}"):
-        await serve(Publisher(), Fleet(), News(), "127.0.0.1", plane.server.port, CollectorRegistry())
+        listening_socket("xds, gRPC", "127.0.0.1", plane.server.port)
 
 
 async def test_a_large_reconnect_is_received(plane: Plane) -> None:
     """A delta reconnect names all resources: more than the 4 MiB that gRPC allows by default."""
-    plane.publisher.publish(world(listeners=["l"]))
+    plane.publish(world(listeners=["l"]))
     call = plane.call("delta")
     known = {f"{number}-{'x' * 200}": "0123456789abcdef" for number in range(30_000)}
     await call.write(delta(CLUSTER, known=known, node=NODE))

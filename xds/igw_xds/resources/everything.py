@@ -1,14 +1,12 @@
 """The plan as a snapshot: every resource of every type, encoded once.
 
-With a memo, what did not change since the last plan is not made again: the same objects are served.
+All of it at once, or what one gateway and one deployment become: `derivation` keeps those that did not change.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
 
 from igw_xds import names
-from igw_xds.plan import Plan, PlannedDeployment, PlannedGateway, keep_only
+from igw_xds.plan import Plan, PlannedDeployment, PlannedGateway
 from igw_xds.resources.clusters import deployment_cluster, fallback_orders, service_clusters, split_cluster
 from igw_xds.resources.endpoints import deployment_endpoints
 from igw_xds.resources.listener import listener
@@ -21,7 +19,7 @@ from igw_xds.snapshot import (
     LISTENER,
     ROUTES,
     SCOPE,
-    Group,
+    TYPES,
     Resource,
     Snapshot,
     assembled,
@@ -33,39 +31,14 @@ Made = Mapping[str, tuple[Resource, ...]]
 """Resources made of one planned thing, by type URL."""
 
 
-@dataclass(slots=True)
-class Memo:
-    """What the parts of the last plan became; for one data plane. `snapshot_of` keeps it."""
-
-    gateways: dict[str, tuple[PlannedGateway, Made]] = field(default_factory=dict)
-    deployments: dict[str, tuple[PlannedDeployment, Made]] = field(default_factory=dict)
-    shared: Made | None = None
-    groups: dict[str, tuple[list[Resource], Group]] = field(default_factory=dict)
-
-
-def snapshot_of(plan: Plan, data_plane: DataPlane, memo: Memo | None = None) -> Snapshot:
+def snapshot_of(plan: Plan, data_plane: DataPlane) -> Snapshot:
     """Give the snapshot that serves a plan."""
-    memo = memo or Memo()
-    shared = memo.shared = memo.shared or _shared(data_plane)
-    deployments = [_made(d.id, d, memo.deployments, of_deployment) for d in plan.deployments]
-    gateways = [
-        _made(g.id, g, memo.gateways, lambda gateway: of_gateway(gateway, data_plane)) for g in plan.gateways
+    made = [
+        _of_everyone(data_plane),
+        *map(of_deployment, plan.deployments),
+        *(of_gateway(gateway, data_plane) for gateway in plan.gateways),
     ]
-    keep_only({deployment.id for deployment in plan.deployments}, memo.deployments)
-    keep_only({gateway.id for gateway in plan.gateways}, memo.gateways)
-    makers: Mapping[str, list[Made]] = {
-        CLUSTER: [shared, *deployments, *gateways],
-        ENDPOINTS: deployments,
-        LISTENER: [shared],
-        SCOPE: gateways,
-        ROUTES: gateways,
-    }
-    return assembled(
-        {
-            type_url: _group(type_url, [r for made in found for r in made[type_url]], memo)
-            for type_url, found in makers.items()
-        }
-    )
+    return assembled({type_url: group(_of_type(made, type_url)) for type_url in TYPES})
 
 
 def of_deployment(deployment: PlannedDeployment) -> Made:
@@ -103,7 +76,7 @@ def _members(deployment_ids: Iterable[str]) -> Iterable[str]:
     return (names.deployment_cluster(deployment_id) for deployment_id in deployment_ids)
 
 
-def _shared(data_plane: DataPlane) -> Made:
+def _of_everyone(data_plane: DataPlane) -> Made:
     services = service_clusters(data_plane)
     return {
         CLUSTER: tuple(resource(cluster.name, cluster) for cluster in services),
@@ -111,30 +84,5 @@ def _shared(data_plane: DataPlane) -> Made:
     }
 
 
-P = TypeVar("P", PlannedGateway, PlannedDeployment)
-
-
-def _made(key: str, planned: P, memo: dict[str, tuple[P, Made]], make: Callable[[P], Made]) -> Made:
-    last = memo.get(key)
-    if last is not None and (last[0] is planned or last[0] == planned):
-        return last[1]
-    made = make(planned)
-    if last is not None:
-        made = {type_url: _same(last[1].get(type_url, ()), new) for type_url, new in made.items()}
-    memo[key] = (planned, made)
-    return made
-
-
-def _same(old: tuple[Resource, ...], new: tuple[Resource, ...]) -> tuple[Resource, ...]:
-    """Keep the objects of resources that came out as they were: streams compare by identity first."""
-    by_name = {r.name: r for r in old}
-    return tuple(before if (before := by_name.get(r.name)) == r else r for r in new)
-
-
-def _group(type_url: str, resources: list[Resource], memo: Memo) -> Group:
-    last = memo.groups.get(type_url)
-    if last is not None and last[0] == resources:
-        return last[1]
-    made = group(resources)
-    memo.groups[type_url] = (resources, made)
-    return made
+def _of_type(made: Iterable[Made], type_url: str) -> Iterable[Resource]:
+    return (r for one in made for r in one.get(type_url, ()))

@@ -4,14 +4,16 @@
 """
 
 from igw_xds.stream.delta import DeltaStream
-from igw_xds.stream.order import Node, Stream
+from igw_xds.stream.order import Node, Stream, node_of
 from igw_xds.stream.overlay import Differences
+from igw_xds.stream.response import DeltaResponse, Response, SotwResponse, encoded
 from igw_xds.stream.sotw import SotwStream
 from igw_xds.stream.track import Accepted, Answer, Holds, Lacks, Refusal, Refuses, Rejected, Standing
 
 __all__ = [
     "Accepted",
     "Answer",
+    "DeltaResponse",
     "DeltaStream",
     "Differences",
     "Holds",
@@ -20,7 +22,11 @@ __all__ = [
     "Refusal",
     "Refuses",
     "Rejected",
+    "Response",
+    "SotwResponse",
     "SotwStream",
     "Standing",
     "Stream",
+    "encoded",
+    "node_of",
 ]

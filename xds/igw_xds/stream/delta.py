@@ -3,18 +3,16 @@
 Rules: xDS protocol, "Incremental xDS". Several responses of a type may be open; each is answered by nonce.
 """
 
-from collections.abc import Mapping
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
-from google.protobuf.any_pb2 import Any as AnyMessage
-
-from igw_xds.snapshot import Resource
 from igw_xds.stream.order import REMOVED_LAST, Phase, Stream
-from igw_xds.stream.subscription import ROOTS, WILDCARD
+from igw_xds.stream.overlay import Wanted
+from igw_xds.stream.response import DeltaResponse
+from igw_xds.stream.subscription import ROOTS, WILDCARD, Subscription
 from igw_xds.stream.track import Offer, Track
 
 
-class DeltaStream(Stream[DeltaDiscoveryRequest, DeltaDiscoveryResponse]):
+class DeltaStream(Stream[DeltaDiscoveryRequest, DeltaResponse]):
     """One client's DeltaAggregatedResources stream."""
 
     one_at_a_time = False
@@ -35,16 +33,15 @@ class DeltaStream(Stream[DeltaDiscoveryRequest, DeltaDiscoveryResponse]):
             return
         known = dict(request.initial_resource_versions)
         legacy = not subscribe and not unsubscribe and track.type_url in ROOTS
-        subscription = track.subscription.moved({WILDCARD} if legacy else subscribe, unsubscribe)
+        base = self._reference().of(track.type_url)
+        subscription = Subscription.begun(
+            {WILDCARD} if legacy else subscribe, unsubscribe, base, self._differences
+        )
         track.subscribe(subscription, subscribe - {WILDCARD} - known.keys(), ())
-        track.claims({name: self._known(track, name, version) for name, version in known.items()})
+        if known:
+            track.claims(known, base, self._differences)
 
-    def _known(self, track: Track, name: str, version: str) -> Resource:
-        """Give what a returning client has; content of an older version is not known."""
-        ours = self._source(track).get(name)
-        return ours if ours and ours.version == version else Resource(name, version, AnyMessage(), needs=None)
-
-    def _offer(self, track: Track, wanted: Mapping[str, Resource], phase: Phase) -> Offer | None:
+    def _offer(self, track: Track, wanted: Wanted, phase: Phase) -> Offer | None:
         if phase is not Phase.URGENT:
             track.reconsider(wanted)
         urgent = track.urgent(wanted)
@@ -53,29 +50,22 @@ class DeltaStream(Stream[DeltaDiscoveryRequest, DeltaDiscoveryResponse]):
         if phase is Phase.CHANGE or track.fresh:
             resources |= self._changed(track, wanted)
         if phase is Phase.REMOVE:
-            removed |= self._removable(track.gone(wanted))
+            removed |= self._removable(self._gone(track, wanted))
         elif phase is Phase.CHANGE and track.type_url not in REMOVED_LAST:
-            removed |= track.gone(wanted)
+            removed |= self._gone(track, wanted)
         if resources or removed or _owes_an_answer(track, wanted):
             return Offer(resources, frozenset(removed))
         return None
 
-    def _message(self, track: Track, offer: Offer, nonce: str) -> DeltaDiscoveryResponse:
-        response = DeltaDiscoveryResponse(
-            system_version_info=self.version,
-            type_url=track.type_url,
-            nonce=nonce,
-            removed_resources=sorted(offer.removed),
-        )
-        for resource in offer.resources.values():
-            response.resources.add(name=resource.name, version=resource.version, resource=resource.body)
-        return response
+    def _response(self, track: Track, offer: Offer, nonce: str) -> DeltaResponse:
+        resources, removed = tuple(offer.resources.values()), tuple(sorted(offer.removed))
+        return DeltaResponse(track.type_url, nonce, self.version, resources, removed)
 
-    def _matches(self, track: Track, wanted: Mapping[str, Resource]) -> bool:
-        return track.has(wanted)
+    def _matches(self, track: Track, wanted: Wanted) -> bool:
+        return track.has(wanted, self._withheld(track))
 
 
-def _owes_an_answer(track: Track, wanted: Mapping[str, Resource]) -> bool:
+def _owes_an_answer(track: Track, wanted: Wanted) -> bool:
     """Say whether a new wildcard subscription is answered though nothing is to be sent.
 
     A new client waits for its first response, even an empty one. A client that came back with clusters that

@@ -9,13 +9,24 @@ that work.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
-from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, TYPES, Resource, Snapshot
-from igw_xds.stream.overlay import NOTHING, Differences
+from igw_xds.snapshot import (
+    CLUSTER,
+    ENDPOINTS,
+    LISTENER,
+    NO_RESOURCES,
+    NOTHING,
+    ROUTES,
+    TYPES,
+    Resource,
+    Snapshot,
+)
+from igw_xds.stream.overlay import Base, Differences, Wanted
 from igw_xds.stream.subscription import ROOTS
 from igw_xds.stream.track import Answer, Lacks, Offer, Refusal, Standing, Track
 
@@ -45,6 +56,8 @@ class Node:
     id: str = ""
     zone: str = ""
     version: str = ""
+    agent: str = ""
+    """What kind of client it is: Envoy says `envoy`, gRPC's own client something that begins with `gRPC`."""
 
 
 class Stream(ABC, Generic[RequestT, ResponseT]):
@@ -53,9 +66,17 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
     one_at_a_time: bool
     """Whether a type may have only one open response."""
 
-    def __init__(self, differences: Differences | None = None) -> None:
-        """Begin; streams that share `differences` have what changed compared once."""
+    def __init__(
+        self,
+        differences: Differences | None = None,
+        reference: Callable[[], Snapshot] = lambda: NO_RESOURCES,
+    ) -> None:
+        """Begin; streams that share `differences` have what changed compared once.
+
+        `reference` gives what a returning client probably has: what differs from it is remembered.
+        """
         self._differences = differences or Differences()
+        self._reference = reference
         self.node: Node | None = None
         self.answer: Answer | None = None
         """What the latest request said of a response, if it said anything."""
@@ -69,7 +90,7 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
         message: Any = request
         self.answer = None
         if self.node is None:
-            self.node = _node(message.node)
+            self.node = node_of(message.node)
         track = self._tracks.get(message.type_url)
         if track is None:
             return []
@@ -78,13 +99,41 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
 
     def publish(self, snapshot: Snapshot) -> list[ResponseT]:
         """Take the newest snapshot; while answers are open it only replaces the one before."""
-        self._snapshot = snapshot
+        before, self._snapshot = self._snapshot, snapshot
+        if before is not None and before.withheld != snapshot.withheld:
+            for track in self._tracks.values():
+                track.done.clear()
         return list(self._flush())
 
     @property
     def version(self) -> str:
         """Version of the newest snapshot; empty before the first."""
         return "" if self._snapshot is None else self._snapshot.version
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """Give the snapshot that was published last."""
+        return self._snapshot
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that could be sent was sent and answered."""
+        return not any(track.outstanding or track.suspected for track in self._tracks.values())
+
+    def asked(self, type_url: str) -> Iterable[str]:
+        """Give the names that the client asks for by name."""
+        return self._tracks[type_url].subscription.names
+
+    @property
+    def follows_all(self) -> bool:
+        """Whether the client asks for all clusters, as an Envoy does."""
+        return self._tracks[CLUSTER].subscription.wildcard
+
+    def has_all(self, type_url: str) -> bool:
+        """Whether the client has accepted every resource of a type, and no other; false when that takes a look."""
+        track = self._tracks[type_url]
+        differing = track.accepted.differing(self._source(track))
+        return differing is not None and not differing
 
     @property
     def acked(self) -> Mapping[str, Mapping[str, str]]:
@@ -95,10 +144,25 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
             if track.subscription.active
         }
 
+    def names(self, type_url: str) -> frozenset[str]:
+        """Give the names of a type that the client asks for or has, those without a resource too."""
+        track = self._tracks[type_url]
+        return frozenset(chain(track.subscription.names, self._wanted(track), track.accepted))
+
+    @property
+    def awaited(self) -> Sequence[str]:
+        """Give the types, by URL, of which the client has not answered a response."""
+        return [type_url for type_url, track in self._tracks.items() if track.outstanding]
+
     @property
     def rejections(self) -> Mapping[str, str]:
         """Envoy's error text by type URL, until what it refused is replaced by something it accepts."""
         return {type_url: track.rejection for type_url, track in self._tracks.items() if track.rejection}
+
+    @property
+    def refusing(self) -> bool:
+        """Whether anything stands refused, or is held back for that."""
+        return any(track.refused or track.held_back for track in self._tracks.values())
 
     def standing(self, type_url: str, name: str) -> Standing:
         """Say what the client makes of a resource, in constant time."""
@@ -118,11 +182,14 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
         """
         if self._snapshot is None:
             return False
-        needed = {LISTENER, *(type_url for type_url in ROOTS if self._snapshot.of(type_url))}
-        if not all(self._tracks[type_url].subscription.active for type_url in needed):
-            return False
-        if any(track.outstanding or track.rejection for track in self._tracks.values()):
-            return False
+        for track in self._tracks.values():
+            if track.outstanding or track.rejection:
+                return False
+        for type_url in ROOTS:
+            if not self._tracks[type_url].subscription.active and (
+                type_url == LISTENER or self._snapshot.of(type_url)
+            ):
+                return False
         return all(self._has_all(track) for track in self._tracks.values())
 
     @abstractmethod
@@ -130,15 +197,15 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
         """Take the answer and the subscription out of a request."""
 
     @abstractmethod
-    def _offer(self, track: Track, wanted: Mapping[str, Resource], phase: Phase) -> Offer | None:
+    def _offer(self, track: Track, wanted: Wanted, phase: Phase) -> Offer | None:
         """Say what to send of a type; None for nothing."""
 
     @abstractmethod
-    def _message(self, track: Track, offer: Offer, nonce: str) -> ResponseT:
+    def _response(self, track: Track, offer: Offer, nonce: str) -> ResponseT:
         """Build the response."""
 
     @abstractmethod
-    def _matches(self, track: Track, wanted: Mapping[str, Resource]) -> bool:
+    def _matches(self, track: Track, wanted: Wanted) -> bool:
         """Say whether the client has accepted just what it should have."""
 
     def _take(self, track: Track, nonce: str, error: str | None) -> None:
@@ -152,11 +219,20 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
             if routes.held_back:
                 routes.done.clear()
 
-    def _source(self, track: Track) -> Mapping[str, Resource]:
+    def _source(self, track: Track) -> Base:
         return NOTHING if self._snapshot is None else self._snapshot.of(track.type_url)
 
-    def _wanted(self, track: Track) -> Mapping[str, Resource]:
+    def _wanted(self, track: Track) -> Wanted:
         return track.subscription.select(self._source(track))
+
+    def _withheld(self, track: Track) -> frozenset[str]:
+        """Give the names that are not served now and that nobody is to lose."""
+        withheld = {} if self._snapshot is None else self._snapshot.withheld
+        return withheld.get(track.type_url, frozenset())
+
+    def _gone(self, track: Track, wanted: Wanted) -> set[str]:
+        """Give the names that the client was told of and is to lose."""
+        return track.gone(wanted) - self._withheld(track)
 
     def _has_all(self, track: Track) -> bool:
         source = self._source(track)
@@ -171,9 +247,14 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
             return
         held = False
         for track in self._tracks.values():
-            track.move(self._source(track), self._differences)
-            waits = bool(track.outstanding) or (held and track.type_url != ENDPOINTS)
-            yield from self._send(track, Phase.URGENT if waits else Phase.CHANGE)
+            if (source := self._source(track)) is not track.source:
+                track.move(source, self._differences)
+            waits = track.outstanding or (held and track.type_url != ENDPOINTS)
+            phase = Phase.URGENT if waits else Phase.CHANGE
+            if (
+                track.done.get(phase) is not source
+            ):  # asked here, too: a thousand clients in step have nothing to do
+                yield from self._send(track, phase)
             held = held or bool(track.outstanding)
         if not held:
             self._in_use = self._still_used()
@@ -183,8 +264,10 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
 
     def _remove(self) -> Iterator[ResponseT]:
         for type_url in REMOVED_LAST:
-            yield from self._send(self._tracks[type_url], Phase.REMOVE)
-            if self._tracks[type_url].outstanding:
+            track = self._tracks[type_url]
+            if track.done.get(Phase.REMOVE) is not track.source:
+                yield from self._send(track, Phase.REMOVE)
+            if track.outstanding:
                 return
 
     def _send(self, track: Track, phase: Phase) -> Iterator[ResponseT]:
@@ -214,11 +297,11 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
             self._tracks[ENDPOINTS].due |= rewarmed
             self._tracks[ENDPOINTS].done.clear()
         self._nonces += 1
-        message = self._message(track, offer, str(self._nonces))
+        message = self._response(track, offer, str(self._nonces))
         track.sent(str(self._nonces), offer)
         return message
 
-    def _changed(self, track: Track, wanted: Mapping[str, Resource]) -> dict[str, Resource]:
+    def _changed(self, track: Track, wanted: Wanted) -> dict[str, Resource]:
         """Give what of a type is to be sent because it changed.
 
         Routes that the client has stay as they are while the new ones need a cluster that it refused.
@@ -233,7 +316,7 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
         track.held_back = {
             name: Refusal(resource, clusters.refused[min(bad)].text)
             for name, resource in changed.items()
-            if name in track.accepted and (bad := refused & _closure(resource.needs or (), known))
+            if name in track.accepted and (bad := refused & closure(resource.needs or (), known))
         }
         return {name: resource for name, resource in changed.items() if name not in track.held_back}
 
@@ -242,13 +325,13 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
         kept = [
             resource
             for track in self._tracks.values()
-            for name in (*track.refused, *track.held_back)
+            for name in (*track.refused, *track.held_back, *self._withheld(track))
             if (resource := track.accepted.get(name)) is not None
         ]
         if any(resource.needs is None for resource in kept):
             return None
         named = [name for resource in kept for name in resource.needs or ()]
-        return _closure(named, self._tracks[CLUSTER].accepted)
+        return closure(named, self._tracks[CLUSTER].accepted)
 
     def _removable(self, names: Iterable[str]) -> set[str]:
         """Give those of vanished clusters, or endpoints, that are not in use."""
@@ -256,8 +339,8 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
         return set() if in_use is None else {name for name in names if name not in in_use}
 
 
-def _closure(names: Iterable[str], clusters: Mapping[str, Resource]) -> frozenset[str]:
-    """Give clusters and all that they name in turn."""
+def closure(names: Iterable[str], clusters: Mapping[str, Resource]) -> frozenset[str]:
+    """Give clusters by name, and all that they name in turn."""
     found: set[str] = set()
     left = list(names)
     while left:
@@ -277,12 +360,14 @@ def _rewarmed(clusters: Track, offer: Offer) -> set[str]:
     return {name for name, resource in offer.resources.items() if clusters.told.get(name) != resource}
 
 
-def _node(node: Any) -> Node:
+def node_of(node: Any) -> Node:
+    """Give who a client says it is."""
     version = node.user_agent_build_version.version
     return Node(
         id=node.id,
         zone=node.locality.zone,
         version=f"{version.major_number}.{version.minor_number}.{version.patch}"
         if node.HasField("user_agent_build_version")
-        else "",
+        else node.user_agent_version,
+        agent=node.user_agent_name,
     )

@@ -7,36 +7,53 @@ change is compared once, and each looks at what changed alone.
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from typing import TypeVar
 
-from igw_xds.snapshot import Resource
+from igw_xds.snapshot import NOTHING, Resource
+from igw_xds.table import Table
 
-Base = Mapping[str, Resource]
+Base = Table[Resource]
 """Resources by name that nobody changes any more; compared by identity."""
+Wanted = Mapping[str, Resource]
+"""What of it a client is to have."""
 
-NOTHING: Base = MappingProxyType({})
 _REMEMBERED = 32
 """Differences between two bases: of each type the last few, for clients that are behind."""
 
 
 class Differences:
-    """The names at which two bases differ, each pair compared once."""
+    """What clients in step have in common: where two bases differ, and a base's versions, each found once."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[int, int], tuple[Base, Base, frozenset[str]]] = OrderedDict()
+        self._known: OrderedDict[tuple[int, int], tuple[Base, Base, Collection[str]]] = OrderedDict()
+        self._versions: OrderedDict[int, tuple[Base, Mapping[str, str]]] = OrderedDict()
 
-    def between(self, old: Base, new: Base) -> frozenset[str]:
+    def between(self, old: Base, new: Base) -> Collection[str]:
         """Give the names that are in one alone, or whose resources differ."""
         key = (id(old), id(new))
         if (known := self._known.get(key)) is not None:
             return known[2]  # both are kept beside it, so their ids are theirs
-        get, has = new.get, old.__contains__
-        changed = [name for name, r in old.items() if (other := get(name)) is not r and other != r]
-        found = frozenset(changed).union(name for name in new if not has(name))
-        self._known[key] = (old, new, found)
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        found = old.differing(new)
+        _remember(self._known, key, (old, new, found))
         return found
+
+    def versions(self, base: Base) -> Mapping[str, str]:
+        """Give the version of each resource by name."""
+        if (known := self._versions.get(id(base))) is not None:
+            return known[1]
+        found = {name: resource.version for name, resource in base.items()}
+        _remember(self._versions, id(base), (base, found))
+        return found
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:
+    memory[key] = value
+    if len(memory) > _REMEMBERED:
+        memory.popitem(last=False)
 
 
 class Overlay(MutableMapping[str, Resource]):
@@ -87,6 +104,21 @@ class Overlay(MutableMapping[str, Resource]):
         own = sum((own is not None) - (name in self._base) for name, own in self._own.items())
         return len(self._base) + own
 
+    def claim(self, versions: Mapping[str, str], base: Base, known: Mapping[str, str]) -> None:
+        """Have what a returning client says it has; of content that is not the base's only the version is known."""
+        self._base, self._own = base, {}
+        if versions != known:
+            for name, version in versions.items() - known.items():
+                self._own[name] = Resource(name, version, needs=None)
+            self._own.update(dict.fromkeys(known.keys() - versions.keys()))
+            self._lean()
+
+    def copy(self) -> "Overlay":
+        """Give another one of the same content."""
+        made = Overlay()
+        made._base, made._own = self._base, dict(self._own)
+        return made
+
     def clear(self) -> None:
         """Have nothing."""
         self._base = NOTHING
@@ -102,7 +134,11 @@ class Overlay(MutableMapping[str, Resource]):
                 own[name] = old.get(name)
         self._base = base
         self._own = {name: resource for name, resource in own.items() if resource != base.get(name)}
-        if 4 * len(self._own) > 3 * len(base):
+        self._lean()
+
+    def _lean(self) -> None:
+        """Do without a base that says little."""
+        if 4 * len(self._own) > 3 * len(self._base):
             self._base, self._own = NOTHING, dict(self)
 
     def differing(self, base: Base) -> Collection[str] | None:
@@ -117,6 +153,10 @@ class Names:
     base: Base = field(default_factory=lambda: NOTHING)
     own: Mapping[str, bool] = field(default_factory=dict)
 
+    def is_base(self, base: Base) -> bool:
+        """Say whether they are just those of a base, and said so."""
+        return self.base is base and not self.own
+
     def __contains__(self, name: object) -> bool:
         """Say whether a name is among them."""
         known = self.own.get(name)  # type: ignore[call-overload]
@@ -129,7 +169,7 @@ class Names:
 
     def __bool__(self) -> bool:
         """Say whether there is any."""
-        return any(True for _ in self)
+        return len(self.own) < len(self.base) or any(True for _ in self)
 
     def changed(self, added: Iterable[str], dropped: Iterable[str]) -> "Names":
         """Give these with some more, and then without some."""
@@ -156,3 +196,8 @@ class Names:
 def names(of: Iterable[str]) -> Names:
     """Give a set of names as it was listed."""
     return Names(NOTHING, dict.fromkeys(of, True))
+
+
+def names_like(of: Collection[str], base: Base, differences: Differences) -> Names:
+    """Give a set of names; one that is just a base's is not listed."""
+    return Names(base) if len(of) == len(base) and of == differences.versions(base).keys() else names(of)

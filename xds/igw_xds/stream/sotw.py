@@ -6,15 +6,17 @@ of it, and a name it never got changes the version. Stale nonces are ignored: th
 
 from collections.abc import Mapping
 
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 
 from igw_xds.snapshot import Resource, snapshot
 from igw_xds.stream.order import REMOVED_LAST, Phase, Stream
+from igw_xds.stream.overlay import Wanted
+from igw_xds.stream.response import SotwResponse
 from igw_xds.stream.subscription import ROOTS
 from igw_xds.stream.track import Offer, Track
 
 
-class SotwStream(Stream[DiscoveryRequest, DiscoveryResponse]):
+class SotwStream(Stream[DiscoveryRequest, SotwResponse]):
     """One client's StreamAggregatedResources stream."""
 
     one_at_a_time = True
@@ -31,7 +33,7 @@ class SotwStream(Stream[DiscoveryRequest, DiscoveryResponse]):
         before, after = set(track.subscription.names), set(subscription.names)
         track.subscribe(subscription, after - before, before - after)
 
-    def _offer(self, track: Track, wanted: Mapping[str, Resource], phase: Phase) -> Offer | None:
+    def _offer(self, track: Track, wanted: Wanted, phase: Phase) -> Offer | None:
         _compare_claim(track, wanted)
         if track.type_url in ROOTS:
             return self._whole(track, wanted, phase)
@@ -42,41 +44,37 @@ class SotwStream(Stream[DiscoveryRequest, DiscoveryResponse]):
             resources |= self._changed(track, wanted)
         return Offer(resources) if resources else None
 
-    def _whole(self, track: Track, wanted: Mapping[str, Resource], phase: Phase) -> Offer | None:
+    def _whole(self, track: Track, wanted: Wanted, phase: Phase) -> Offer | None:
         """Give the whole set of a root type, with what is still to be removed until its time has come."""
-        target = dict(wanted)
+        gone = {name: r for name, r in track.accepted.items() if name not in wanted}
+        leaving = gone.keys() - self._withheld(track)
         if track.type_url in REMOVED_LAST:
-            gone = {name: r for name, r in track.accepted.items() if name not in wanted}
-            leaving = self._removable(gone) if phase is Phase.REMOVE else set()
-            target = {**{name: r for name, r in gone.items() if name not in leaving}, **wanted}
+            leaving = self._removable(leaving) if phase is Phase.REMOVE else set()
+        target = {**{name: r for name, r in gone.items() if name not in leaving}, **wanted}
         asked = track.fresh or any(name in wanted for name in track.urgent(wanted))
         if asked or (phase is not Phase.URGENT and target != track.told):
             return Offer(target, whole=True)
         return None
 
-    def _message(self, track: Track, offer: Offer, nonce: str) -> DiscoveryResponse:
+    def _response(self, track: Track, offer: Offer, nonce: str) -> SotwResponse:
         wanted = self._wanted(track)
         kept = {} if offer.whole else {name: r for name, r in track.accepted.items() if name in wanted}
-        return DiscoveryResponse(
-            version_info=_version(track.type_url, {**kept, **offer.resources}),
-            type_url=track.type_url,
-            nonce=nonce,
-            resources=[resource.body for resource in offer.resources.values()],
-        )
+        version = _version(track.type_url, {**kept, **offer.resources})
+        return SotwResponse(track.type_url, nonce, version, tuple(offer.resources.values()))
 
-    def _matches(self, track: Track, wanted: Mapping[str, Resource]) -> bool:
+    def _matches(self, track: Track, wanted: Wanted) -> bool:
         if track.type_url in ROOTS:
-            return track.has(wanted)
+            return track.has(wanted, self._withheld(track))
         return all(track.accepted.get(name) == resource for name, resource in wanted.items())
 
 
-def _compare_claim(track: Track, wanted: Mapping[str, Resource]) -> None:
+def _compare_claim(track: Track, wanted: Wanted) -> None:
     """Compare, once, the version that a returning client names with ours."""
     claim, track.claim = track.claim, ""
     if not claim:
         return
     if claim == _version(track.type_url, wanted):
-        track.claims(wanted)
+        track.holds(wanted)
         track.fresh = False
         track.due.difference_update(track.subscription.names)
 

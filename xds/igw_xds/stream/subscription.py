@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from igw_xds.snapshot import CLUSTER, LISTENER, SCOPE, Resource
-from igw_xds.stream.overlay import Base, Differences, Names, names
+from igw_xds.stream.overlay import Base, Differences, Names, Wanted, names, names_like
 
 WILDCARD = "*"
 
@@ -33,7 +33,7 @@ class Subscription:
         """Say whether a resource of this name is asked for."""
         return self.wildcard or name in self.names
 
-    def select(self, resources: Base) -> Base:
+    def select(self, resources: Base) -> Wanted:
         """Give those of the resources that are asked for, as a view."""
         return resources if self.wildcard else Selected(resources, self.names)
 
@@ -43,6 +43,15 @@ class Subscription:
         if not wanted and not self.explicit:
             return Subscription(wildcard=type_url in ROOTS)
         return Subscription(names(wanted - {WILDCARD}), WILDCARD in wanted, explicit=True)
+
+    @classmethod
+    def begun(
+        cls, subscribe: set[str], unsubscribe: set[str], base: Base, differences: Differences
+    ) -> "Subscription":
+        """Give what a first incremental request asks for; `base` has the names that it probably lists."""
+        listed = subscribe - unsubscribe - {WILDCARD}
+        wildcard = WILDCARD in subscribe and WILDCARD not in unsubscribe
+        return cls(names_like(listed, base, differences), wildcard, explicit=bool(subscribe))
 
     def moved(self, subscribe: Collection[str], unsubscribe: Collection[str]) -> "Subscription":
         """Give the subscription after an incremental request; unknown names to unsubscribe are ignored."""

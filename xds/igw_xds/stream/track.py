@@ -9,11 +9,12 @@ applies some). So they are `suspected` and sent again in parts, until the bad on
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from igw_xds.snapshot import Resource
-from igw_xds.stream.overlay import NOTHING, Base, Differences, Overlay
+from igw_xds.snapshot import NOTHING, Resource
+from igw_xds.stream.overlay import Base, Differences, Overlay, Wanted
 from igw_xds.stream.subscription import Subscription
 
 PARTS = 16
@@ -56,6 +57,8 @@ class Refuses:
     resource: Resource | None
     text: str
     kept: Resource | None
+    by: str = ""
+    """Who refused it, where that was another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ class Track:
         `dropped` are the names that were asked for by name and may be so no longer.
         """
         self.seen = True
+        self.source = NOTHING
         self.done.clear()
         self.fresh = subscription.wildcard and (self.fresh or not self.subscription.wildcard)
         if not subscription.wildcard:
@@ -133,11 +137,21 @@ class Track:
         self.subscription = subscription
         self.due.update(name for name in due if subscription.covers(name))
 
-    def claims(self, resources: Mapping[str, Resource]) -> None:
-        """Take over what the client has from an earlier stream."""
-        held = {name: resource for name, resource in resources.items() if self.subscription.covers(name)}
-        self.told.update(held)
-        self.accepted.update(held)
+    def claims(self, versions: Mapping[str, str], base: Base, differences: Differences) -> None:
+        """Take over what the client has from an earlier stream, by name; `base` is what it probably has."""
+        subscription, known = self.subscription, differences.versions(base)
+        asks_for_all = subscription.names.is_base(base) and versions.keys() <= known.keys()
+        if not subscription.wildcard and not asks_for_all:
+            versions = {name: version for name, version in versions.items() if subscription.covers(name)}
+        self.told.claim(versions, base, known)
+        self.accepted = self.told.copy()
+        self.source = NOTHING  # to be said by how it differs from what is served
+
+    def holds(self, resources: Mapping[str, Resource]) -> None:
+        """Take over what the client has, as we know, from an earlier stream."""
+        for memory in (self.told, self.accepted):
+            memory.update(resources)
+        self.source = NOTHING
 
     def move(self, source: Base, differences: Differences) -> None:
         """Say what the client has and asked for by how it differs from what is served now."""
@@ -146,7 +160,7 @@ class Track:
         self.subscription = self.subscription.on(source, differences)
         self.source = source
 
-    def urgent(self, wanted: Base) -> set[str]:
+    def urgent(self, wanted: Wanted) -> set[str]:
         """Give the names to be answered at once: those due, and named ones the client still waits for."""
         due = {name for name in self.due if self.subscription.covers(name)}
         asked, told = self.subscription.names, self.told
@@ -154,7 +168,7 @@ class Track:
         candidates = asked if differing is None else [name for name in differing if name in asked]
         return due | {name for name in candidates if name not in told and name in wanted}
 
-    def changed(self, wanted: Base) -> dict[str, Resource]:
+    def changed(self, wanted: Wanted) -> dict[str, Resource]:
         """Give the wanted resources that differ from what the client was told."""
         told = self.told
         differing = told.differing(self.source)
@@ -165,7 +179,7 @@ class Track:
         ]
         return dict(sorted(found, key=itemgetter(0)))
 
-    def gone(self, wanted: Base) -> set[str]:
+    def gone(self, wanted: Wanted) -> set[str]:
         """Give the names that the client was told of and that are no more."""
         differing = self.told.differing(self.source)
         return {
@@ -174,20 +188,20 @@ class Track:
             if name in self.told and name not in wanted
         }
 
-    def has(self, wanted: Base) -> bool:
-        """Say whether the client has accepted just these."""
+    def has(self, wanted: Wanted, withheld: AbstractSet[str]) -> bool:
+        """Say whether the client has accepted just these, whatever it has of what is withheld."""
         differing = self.accepted.differing(self.source)
         if differing is None:
-            return self.accepted == wanted
-        return all(self.accepted.get(name) == wanted.get(name) for name in differing)
+            differing = self.accepted.keys() | wanted.keys()
+        return all(self.accepted.get(n) == wanted.get(n) for n in differing if n not in withheld)
 
-    def reconsider(self, wanted: Mapping[str, Resource]) -> None:
+    def reconsider(self, wanted: Wanted) -> None:
         """Forget refusals of what we no longer want: other content is sent, and what is no more removed."""
         for name, refusal in list(self.refused.items()):
             if wanted.get(name) != refusal.resource:
                 del self.refused[name]
 
-    def retried(self, wanted: Mapping[str, Resource]) -> Iterator[Offer]:
+    def retried(self, wanted: Wanted) -> Iterator[Offer]:
         """Give the parts of refused responses that are still what we want, and forget each as it is taken."""
         while self.suspected:
             part = self.suspected.popleft()

@@ -1,0 +1,94 @@
+"""A gRPC server for long-lived streams: thousands of connections, each silent most of the time.
+
+A service is a function from a stream to what is made of it (`Opening`). What it costs and why it is ours:
+docs/decisions/0010-xds-speaks-http2-itself.md.
+"""
+
+import asyncio
+import contextlib
+import socket
+from typing import Final
+
+from igw_ops.grpc.call import Call as Call
+from igw_ops.grpc.call import Limits as Limits
+from igw_ops.grpc.call import Opening as Opening
+from igw_ops.grpc.call import Stream as Stream
+from igw_ops.grpc.peer import Peer, Shared
+from igw_ops.grpc.turns import Turns
+from igw_ops.grpc.wire import GrpcStatus as GrpcStatus
+from igw_ops.listening import BACKLOG, listening_socket
+
+_HANG_UP_SECONDS: Final = 0.5
+"""How long clients that were sent away may take to hang up before we do: the end must not overtake our last words."""
+
+
+class Server:
+    """Listens; `close` ends it."""
+
+    def __init__(self, listener: asyncio.Server, shared: Shared) -> None:
+        """Take a listener whose connections share what is given."""
+        self._listener = listener
+        self._shared = shared
+        self._loop = asyncio.get_running_loop()
+        self.port: int = listener.sockets[0].getsockname()[1]
+        """The real one, when 0 was asked for."""
+        limits = shared.limits
+        self._every = min(limits.ping_seconds, limits.ping_timeout_seconds, limits.large_seconds) / 4
+        self._next = self._loop.call_later(self._every, self._sweep)
+
+    @property
+    def connections(self) -> int:
+        """Give how many there are."""
+        return len(self._shared.peers)
+
+    async def close(self, grace_seconds: float) -> None:
+        """Take nothing new, end all calls with UNAVAILABLE, and hang up, within so many seconds."""
+        self._next.cancel()
+        self._shared.closing = True
+        self._listener.close()
+        for peer in list(self._shared.peers):
+            peer.finish()
+        first = min(grace_seconds, _HANG_UP_SECONDS)
+        await self._gone(first)
+        for peer in list(self._shared.peers):
+            peer.transport.close()
+        await self._gone(grace_seconds - first)
+        for peer in list(self._shared.peers):
+            peer.transport.abort()
+        await self._shared.nobody.wait()
+
+    async def _gone(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._shared.nobody.wait(), seconds)
+
+    def _sweep(self) -> None:
+        """Look after all connections at once: a timer for each would cost more than it is worth."""
+        now = self._loop.time()
+        for peer in list(self._shared.peers):
+            peer.check(now)
+        for peer, number in self._shared.turns.late(now):
+            peer.expire(number)
+        self._next = self._loop.call_later(self._every, self._sweep)
+
+
+async def serve(
+    open: Opening,  # noqa: A002 - it is that
+    what: str,
+    host: str,
+    port: int,
+    limits: Limits | None = None,
+) -> Server:
+    """Listen and serve; `what` names the purpose of the port. Raises CannotListenError."""
+    return await serve_on(open, listening_socket(what, host, port), limits)
+
+
+async def serve_on(open: Opening, listening: socket.socket, limits: Limits | None = None) -> Server:  # noqa: A002
+    """Serve those who come to a socket that listens."""
+    limits = limits or Limits()
+    nobody = asyncio.Event()
+    nobody.set()
+    shared = Shared(open, limits, Turns(limits.large_at_once, limits.large_seconds), nobody)
+    listener = await asyncio.get_running_loop().create_server(
+        lambda: Peer(shared), sock=listening, backlog=BACKLOG
+    )
+    return Server(listener, shared)

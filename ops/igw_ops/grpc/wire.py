@@ -1,0 +1,70 @@
+"""gRPC's statuses and header blocks on HTTP/2, as bytes. Pure.
+
+Blocks are literals that enter no table, so they are the same on every connection. Source: RFC 7541, 6.2.2;
+https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md.
+"""
+
+import enum
+from typing import Final
+from urllib.parse import quote
+
+PREFIX_BYTES: Final = 5
+"""Before each message: whether it is compressed, and its length."""
+_MAX_TEXT: Final = 1_024
+"""Of an error's text, in characters: clients have bounds of their own, and drop what is beyond."""
+_UNESCAPED: Final = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+
+
+class GrpcStatus(enum.IntEnum):
+    """How a call ended (https://grpc.io/docs/guides/status-codes)."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
+
+
+def prefix(size: int) -> bytes:
+    """Give what stands before a message of so many bytes, uncompressed."""
+    return size.to_bytes(PREFIX_BYTES, "big")
+
+
+def _length(size: int) -> bytes:
+    """Give an integer with a prefix of seven bits (RFC 7541, 5.1)."""
+    if size < 0x7F:
+        return bytes([size])
+    size -= 0x7F
+    groups = [0x7F]
+    while size > 0x7F:
+        groups.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([*groups, size])
+
+
+def header(name: bytes, value: bytes) -> bytes:
+    """Give a header as a literal that enters no table; the name under 127 bytes."""
+    return b"\x00%c%b%b%b" % (len(name), name, _length(len(value)), value)
+
+
+RESPONSE_HEADERS: Final = (
+    b"\x88" + header(b"content-type", b"application/grpc") + header(b"grpc-accept-encoding", b"identity")
+)
+"""`:status: 200` is entry 8 of HPACK's static table."""
+UNSUPPORTED_MEDIA_TYPE: Final = b"\x08\x03415"
+"""`:status: 415`, by the name of the same entry: what comes is not gRPC."""
+
+
+def trailers(status: GrpcStatus, text: str = "") -> bytes:
+    """Give the block that ends a call; the text is percent-encoded UTF-8, cut to what clients read."""
+    block = header(b"grpc-status", b"%d" % status)
+    return block + header(b"grpc-message", quote(text[:_MAX_TEXT], _UNESCAPED).encode()) if text else block

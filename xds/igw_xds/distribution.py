@@ -1,0 +1,280 @@
+"""Snapshots of zones in, each connected proxy's next snapshot out: the rollout of every zone, with a clock.
+
+A proxy's zone is the one that its node names. A slow proxy is given the newest snapshot once it reads again, never a
+backlog; what a thousand proxies are given does not keep the loop from anything else.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from igw_xds.observation import Client
+from igw_xds.plan import Zoning
+from igw_xds.rollout import Refused, Rollout
+from igw_xds.snapshot import NO_RESOURCES, Snapshot
+from igw_xds.stream import Answer, Differences, Holds, Lacks, Node, Refuses, Standing, Stream
+
+log = structlog.get_logger(__name__)
+
+TOGETHER = 25
+"""So many proxies are given a snapshot before answers and other work have their turn."""
+
+
+class Receiver(Protocol):
+    """A connected proxy, as its session knows it."""
+
+    @property
+    def number(self) -> int:
+        """Give the number of its stream."""
+
+    @property
+    def node(self) -> Node:
+        """Give who it is."""
+
+    @property
+    def proxyless(self) -> bool:
+        """Say whether it is a client that is no Envoy, and so programs nothing."""
+
+    @property
+    def stream(self) -> Stream[object, object]:
+        """Give what it has, as its stream knows."""
+
+    def give(self) -> None:
+        """Send it what it is to have now, or as soon as it reads."""
+
+
+@dataclass(slots=True)
+class Distribution:
+    """One zone: its rollout, and its proxies by the number of their stream."""
+
+    zone: str
+    rollout: Rollout
+    known: bool = False
+    """Whether it is a zone of ours; one of another name has nothing to serve."""
+    differences: Differences = field(default_factory=Differences)
+    receivers: dict[int, Receiver] = field(default_factory=dict)
+    _queue: deque[Receiver] = field(default_factory=deque)
+    _giving: asyncio.Handle | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _seen: tuple[object, ...] = ()
+
+    @property
+    def reference(self) -> Snapshot:
+        """Give what a returning proxy probably has."""
+        return self.rollout.served or self.rollout.target or NO_RESOURCES
+
+    def publish(self, newest: Snapshot) -> None:
+        """Take what is defined for the zone now."""
+        self.rollout.publish(newest, _now())
+        self._react()
+
+    def join(self, receiver: Receiver) -> None:
+        """Take a proxy that said who it is."""
+        self.receivers[receiver.number] = receiver
+        if receiver.proxyless:
+            return
+        self.rollout.join(receiver.number, receiver.stream, _now())
+        self._react()
+
+    def leave(self, receiver: Receiver) -> None:
+        """Forget a proxy."""
+        del self.receivers[receiver.number]
+        self.rollout.leave(receiver.number, _now())
+        self._react()
+
+    def hear(self, receiver: Receiver, answer: Answer | None) -> None:
+        """Take note of what a proxy said."""
+        if receiver.proxyless:
+            return
+        self.rollout.hear(receiver.number, receiver.node.id, answer, _now())
+        self._react()
+
+    def close(self) -> None:
+        """Stop the clock."""
+        for handle in (self._timer, self._giving):
+            if handle is not None:
+                handle.cancel()
+
+    def in_step(self, receiver: Receiver) -> bool:
+        """Say whether a proxy has all that is served, and accepted it."""
+        return receiver.stream.snapshot is self.rollout.served and receiver.stream.synced
+
+    def clients(self) -> Sequence[Client]:
+        """Give each proxy once, by id: those in step as one, for they have the same.
+
+        Of two streams of one proxy, as at a reconnect, the newer counts.
+        """
+        envoys = [(number, r) for number, r in sorted(self.receivers.items()) if not r.proxyless]
+        newest = {r.node.id or f"stream {number}": r for number, r in envoys}
+        others = {name: r for name, r in newest.items() if not self.in_step(r)}
+        together = len(newest) - len(others)
+        contains = bool(self.rollout.refused)
+        clients = [
+            Client(
+                name,
+                self._contained(stream.standing),
+                refusing=contains or stream.refusing,
+            )
+            for name, stream in ((name, others[name].stream) for name in sorted(others))
+        ]
+        if together:
+            clients.append(Client("", self._contained(self._served), together, contains))
+        return clients
+
+    def _served(self, type_url: str, name: str) -> Standing:
+        resource = (self.rollout.served or NO_RESOURCES).of(type_url).get(name)
+        return Lacks() if resource is None else Holds(resource)
+
+    def _contained(self, standing: Callable[[str, str], Standing]) -> Callable[[str, str], Standing]:
+        """Say of what was refused by one that all refuse it: nobody is given it."""
+        if not self.rollout.refused:
+            return standing
+
+        def found(type_url: str, name: str) -> Standing:
+            refused = self.rollout.refused.get((type_url, name))
+            if refused is None:
+                return standing(type_url, name)
+            match standing(type_url, name):
+                case Holds(resource) | Refuses(kept=resource):
+                    kept = resource
+                case Lacks():
+                    kept = None
+            return Refuses(refused.resource, refused.text, kept, refused.proxy)
+
+        return found
+
+    def _react(self) -> None:
+        """Do what the rollout decided, if it decided anything."""
+        rollout = self.rollout
+        seen = (id(rollout.served), id(rollout.staged), rollout.canary, rollout.since)
+        if seen == self._seen:
+            return
+        served_anew = not self._seen or self._seen[0] != seen[0]
+        self._seen = seen
+        if rollout.canary is not None and (canary := self.receivers.get(rollout.canary)) is not None:
+            canary.give()
+        if served_anew:
+            self._queue = deque(self.receivers.values())
+        self._give_some()
+        self._wind()
+
+    def _give_some(self) -> None:
+        """Give a few proxies what they are to have, and the rest after others had their turn."""
+        if self._giving is not None:
+            return
+        for _ in range(min(TOGETHER, len(self._queue))):
+            self._queue.popleft().give()
+        if self._queue:
+            self._giving = asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._giving = None
+        self._give_some()
+
+    def _wind(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if (deadline := self.rollout.next_deadline) is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        timeouts = self.rollout.timeouts
+        canary = self.rollout.canary
+        self.rollout.tick(_now())
+        if self.rollout.timeouts > timeouts:
+            slow = self.receivers.get(canary or 0)
+            log.warning("canary did not accept in time", zone=self.zone, node=slow.node.id if slow else "")
+        self._react()
+        self._wind()
+
+
+class Distributions:
+    """All zones; call it from one event loop."""
+
+    def __init__(
+        self,
+        zoning: Zoning,
+        known: Iterable[str] = (),
+        *,
+        grace_seconds: float = 30,
+        canary_seconds: float = 5,
+    ) -> None:
+        """Begin with nothing to serve; `known` are zones of ours even without a gateway."""
+        self._zoning = zoning
+        self._known = {zoning.key(zone) for zone in (*known, *([zoning.only] if zoning.only else ()))}
+        self._seconds = grace_seconds, canary_seconds
+        self._zones: dict[str, Distribution] = {}
+        self._snapshots: Mapping[str, Snapshot] = {}
+        self._bare = NO_RESOURCES
+        self.ready = False
+        """Whether there was anything published."""
+        self.published = 0
+        """How many times what is to be served changed anywhere."""
+
+    def __iter__(self) -> Iterator[Distribution]:
+        """Give every zone that has something to serve, or proxies."""
+        return iter(self._zones.values())
+
+    def publish(self, snapshots: Mapping[str, Snapshot], bare: Snapshot) -> None:
+        """Take what is defined now, by zone, and what a zone of ours without gateways gets."""
+        self.ready, changed = True, False
+        before, self._snapshots, self._bare = self._snapshots, snapshots, bare
+        for key in [*self._zones, *(key for key in snapshots if key not in self._zones)]:
+            zone = self._zones.get(key)
+            if zone is None or snapshots.get(key) is not before.get(key) or not zone.rollout.newest:
+                changed = self._publish(self._zone(key, key)) or changed
+        self.published += changed
+
+    def of(self, node: Node) -> Distribution:
+        """Give the zone of a proxy."""
+        key = self._zoning.key(node.zone)
+        if (found := self._zones.get(key)) is not None:
+            return found
+        zone = self._zone(key, node.zone)
+        self._publish(zone)
+        return zone
+
+    def leave(self, zone: Distribution, receiver: Receiver) -> None:
+        """Forget a proxy, and a zone that was only its."""
+        zone.leave(receiver)
+        if not zone.receivers and not zone.known:
+            zone.close()
+            self._zones.pop(self._zoning.key(zone.zone), None)
+
+    def clients(self, key: str) -> Sequence[Client]:
+        """Give the proxies of a zone."""
+        zone = self._zones.get(key)
+        return () if zone is None else zone.clients()
+
+    def refused(self) -> Iterator[tuple[str, str, str, Refused]]:
+        """Give zone, type URL, name and refusal of all that is held back."""
+        for zone in self:
+            for (type_url, name), refused in zone.rollout.refused.items():
+                yield zone.zone, type_url, name, refused
+
+    def close(self) -> None:
+        """Stop all clocks."""
+        for zone in self:
+            zone.close()
+
+    def _zone(self, key: str, name: str) -> Distribution:
+        grace, canary = self._seconds
+        return self._zones.setdefault(key, Distribution(name, Rollout(grace, canary)))
+
+    def _publish(self, zone: Distribution) -> bool:
+        """Say whether that changed what the zone is to be served."""
+        key, before = self._zoning.key(zone.zone), zone.rollout.target
+        newest = self._snapshots.get(key)
+        zone.known = newest is not None or key in self._known or self._zoning.together
+        if self.ready:
+            zone.publish(newest or (self._bare if zone.known else NO_RESOURCES))
+        return zone.rollout.target is not before
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

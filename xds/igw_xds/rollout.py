@@ -1,0 +1,346 @@
+"""One zone's way from what is defined to its proxies: a canary first, refusals contained, removals last. Pure.
+
+`newest` is what is defined, `target` the same with what lingers and without what was refused; the canary gets
+`staged`, all others `served`. A target becomes staged, and once the canary has accepted all of it, served. At most one
+is on its way: newer ones wait for it and are taken together. Times are the caller's seconds.
+
+What no proxy accepted and one refused goes back, for everyone, to what it was; what some proxy accepted stays, for a
+proxy that refuses it then is odd (decision 0011).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Protocol, assert_never
+
+from igw_xds.names import is_of_definitions
+from igw_xds.snapshot import CLUSTER, ENDPOINTS, NO_RESOURCES, ROUTES, TYPES, Resource, Snapshot
+from igw_xds.stream import Accepted, Answer, Holds, Lacks, Refuses, Rejected, Standing
+from igw_xds.stream.order import closure
+
+Name = tuple[str, str]
+"""Type URL and name of a resource."""
+LINGERING = (CLUSTER, ENDPOINTS)
+"""Types of which what vanished is served for a while more: a request may have picked its route before the change, and
+still wait for ext_authz."""
+
+
+class Follower(Protocol):
+    """What is asked of a proxy's stream."""
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """Give what it was given last."""
+
+    @property
+    def idle(self) -> bool:
+        """Say whether all that could be sent was sent and answered."""
+
+    @property
+    def follows_all(self) -> bool:
+        """Say whether it asks for all there is, as an Envoy does."""
+
+    def standing(self, type_url: str, name: str) -> Standing:
+        """Say what its proxy makes of a resource."""
+
+    def has_all(self, type_url: str) -> bool:
+        """Say whether its proxy accepted every resource of a type in its snapshot; false when that takes a look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A resource that is held back in the zone: what a proxy refused, why, who and when, and what is served instead."""
+
+    resource: Resource
+    text: str
+    proxy: str
+    at: float
+    kept: Resource | None
+
+
+@dataclass(slots=True)
+class Rollout:
+    """One zone's; every method takes the present time and may change `served`, `staged` and `canary`."""
+
+    grace_seconds: float = 30.0
+    canary_seconds: float = 5.0
+    """How long a canary may take; then the others get the change as well. 0: no canary."""
+    containable: Callable[[str], bool] = is_of_definitions
+    """Says by name whether a refusal is contained; what all gateways share is each proxy's own affair."""
+    newest: Snapshot | None = None
+    target: Snapshot | None = None
+    served: Snapshot | None = None
+    staged: Snapshot | None = None
+    canary: int | None = None
+    since: float = 0.0
+    """When the target became what it is."""
+    timeouts: int = 0
+    """How many changes went on before their canary had accepted them."""
+    refused: dict[Name, Refused] = field(default_factory=dict)
+    _held: dict[Name, Resource | None] = field(default_factory=dict)
+    """Routes that need a cluster that nobody has, and what is served instead."""
+    _unproven: dict[Name, Resource | None] = field(default_factory=dict)
+    """What of the target no proxy has accepted yet, and what was accepted before it."""
+    _leaving: dict[Name, tuple[float, Resource | None]] = field(default_factory=dict)
+    """What vanished, until when, and what is served of it; None: it is withheld."""
+    _staging: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """What is new in `staged`: names by type URL."""
+    _deadline: float | None = None
+    _followers: dict[int, Follower] = field(default_factory=dict)
+    _slow: set[int] = field(default_factory=set)
+
+    @property
+    def next_deadline(self) -> float | None:
+        """Give when `tick` is to be called; None for never."""
+        times = [deadline for deadline, _ in self._leaving.values()]
+        return min(times if self._deadline is None else [*times, self._deadline], default=None)
+
+    def given_to(self, number: int) -> Snapshot | None:
+        """Give what a follower is to have; None before there is anything for it."""
+        return self.staged if number == self.canary and self.staged is not None else self.served
+
+    def publish(self, newest: Snapshot, now: float) -> None:
+        """Take what is defined now."""
+        before, target = self.newest or NO_RESOURCES, self.target or NO_RESOURCES
+        for type_url in LINGERING:
+            old, new, served = before.of(type_url), newest.of(type_url), target.of(type_url)
+            for name in old.differing(new):
+                self._leaving.pop((type_url, name), None)
+                if name not in new:
+                    self._leaving[type_url, name] = now + self.grace_seconds, served.get(name)
+        self.newest = newest
+        for (type_url, name), refused in list(self.refused.items()):
+            if newest.of(type_url).get(name) != refused.resource:
+                del self.refused[type_url, name]
+        self._retarget(now)
+
+    def join(self, number: int, follower: Follower, now: float) -> None:
+        """Take a stream whose client has said who it is."""
+        self._followers[number] = follower
+        self._appoint(now)
+
+    def leave(self, number: int, now: float) -> None:
+        """Forget a stream."""
+        self._followers.pop(number, None)
+        self._slow.discard(number)
+        if number == self.canary:
+            self.canary = None
+        if not self._followers:
+            self._deadline = None  # nobody waits, and who comes next is to try it first
+        self._appoint(now)
+
+    def hear(self, number: int, proxy: str, answer: Answer | None, now: float) -> None:
+        """Take note of what a follower's client asked or answered last."""
+        follower = self._followers[number]
+        match answer:
+            case Accepted(type_url, names) if self._unproven:
+                for name in names:
+                    self._prove((type_url, name), follower)
+            case Rejected(type_url, names, text, final=True):
+                found = [
+                    (key, resource)
+                    for name in names
+                    if (resource := self._condemned(key := (type_url, name), follower)) is not None
+                ]
+                for key, resource in found:
+                    self._contain(key, Refused(resource, text, proxy, now, self._unproven.get(key)))
+                if found:
+                    self._retarget(now, again=True)
+            case _:
+                pass
+        if self.canary is None:
+            self._appoint(now)
+        if number == self.canary and self._settled(follower):
+            self._promote(now)
+
+    def tick(self, now: float) -> None:
+        """Let the time pass."""
+        expired = [key for key, (deadline, _) in self._leaving.items() if deadline <= now]
+        for key in expired:
+            del self._leaving[key]
+        if expired:
+            self._retarget(now)
+        if self._deadline is not None and self._deadline <= now:
+            if self.canary is not None:
+                self.timeouts += 1
+                self._slow.add(self.canary)
+            self._promote(now)
+
+    def _retarget(self, now: float, *, again: bool = False) -> None:
+        """Make the target anew; `again` when what is staged is no longer to be had."""
+        before, target = self.target or NO_RESOURCES, self._contained()
+        if target is not self.target:
+            for type_url in TYPES:
+                old, new = before.of(type_url), target.of(type_url)
+                for name in old.differing(new):
+                    self._note((type_url, name), old.get(name), new.get(name))
+            self.target, self.since = target, now
+        if self.canary_seconds == 0:
+            self.served = target
+        elif again or self.staged is None or self.canary is None:  # none tries what is staged: take newer
+            self._stage(now)
+
+    def _note(self, key: Name, old: Resource | None, new: Resource | None) -> None:
+        """Remember what is to be proven, and what was good before it."""
+        if new is None:
+            self._unproven.pop(key, None)
+        elif key not in self._unproven:
+            self._unproven[key] = old
+        elif self._unproven[key] == new:
+            del self._unproven[key]
+
+    def _stage(self, now: float) -> None:
+        served, staged = self.served or NO_RESOURCES, self.target or NO_RESOURCES
+        if self.target is self.served:
+            self.staged, self._deadline, self._staging = None, None, {}
+            return
+        again = self.staged is not None
+        self.staged = staged
+        self._staging = {
+            type_url: frozenset(name for name in served.of(type_url).differing(there) if name in there)
+            for type_url in TYPES
+            if (there := staged.of(type_url))
+        }
+        if not again:
+            self.canary, self._deadline = None, None
+        self._appoint(now)
+
+    def _appoint(self, now: float) -> None:
+        """See that what is staged has a canary, and that those who wait do so for a while only."""
+        if self.staged is None:
+            return
+        if self.canary is None:
+            self.canary = self._chosen()
+        if self._deadline is None and self._followers:
+            self._deadline = now + self.canary_seconds
+
+    def _chosen(self) -> int | None:
+        """Give who has been there longest, rather not one that let us wait."""
+        able = [number for number, follower in self._followers.items() if follower.follows_all]
+        return next((number for number in able if number not in self._slow), able[0] if able else None)
+
+    def _settled(self, follower: Follower) -> bool:
+        staged = self.staged
+        if staged is None or follower.snapshot is not staged or not follower.idle:
+            return False
+        return all(
+            follower.has_all(type_url)
+            or all(self._is_decided(type_url, name, staged, follower) for name in names)
+            for type_url, names in self._staging.items()
+        )
+
+    @staticmethod
+    def _is_decided(type_url: str, name: str, staged: Snapshot, follower: Follower) -> bool:
+        wanted = staged.of(type_url).get(name)
+        match follower.standing(type_url, name):
+            case Holds(resource) | Refuses(resource):  # what is still refused is the proxy's own affair
+                return bool(resource == wanted)
+            case Lacks():
+                return False
+            case other:
+                assert_never(other)
+
+    def _promote(self, now: float) -> None:
+        """Give everyone what was staged."""
+        self.served, self.staged, self._deadline = self.staged, None, None
+        follower = None if self.canary is None else self._followers.get(self.canary)
+        if follower is not None and self.served is not None:
+            for type_url, names in self._staging.items():
+                self._accepted(type_url, names, self.served, follower)
+        self._staging = {}
+        if self.target is not self.served:
+            self._stage(now)
+
+    def _accepted(self, type_url: str, names: Iterable[str], served: Snapshot, canary: Follower) -> None:
+        """Take what the canary has for proven; where the target has moved on, it is what to go back to."""
+        there, newest = served.of(type_url), (self.target or NO_RESOURCES).of(type_url)
+        every = canary.snapshot is served and canary.has_all(type_url)
+        for name in names:
+            key, resource = (type_url, name), there.get(name)
+            if key in self._unproven and (every or canary.standing(type_url, name) == Holds(resource)):
+                if newest.get(name) == resource:
+                    del self._unproven[key]
+                else:
+                    self._unproven[key] = resource
+
+    def _prove(self, key: Name, follower: Follower) -> None:
+        """Take note that a proxy has accepted what is to be had, or what is on its way while newer waits."""
+        standing = follower.standing(*key)
+        if key not in self._unproven or not isinstance(standing, Holds):
+            return
+        has, staged = standing.resource, _of(self.staged, key)
+        if has == _of(self.target, key):
+            del self._unproven[key]
+        elif has == staged or (has == _of(self.served, key) and self._unproven[key] != staged):
+            self._unproven[key] = has
+
+    def _condemned(self, key: Name, follower: Follower) -> Resource | None:
+        """Give what a proxy refuses, if no proxy has accepted it and it is on its way to others."""
+        standing = follower.standing(*key)
+        if not isinstance(standing, Refuses) or not self.containable(key[1]):
+            return None
+        refused = standing.resource
+        if refused == _of(self.target, key):
+            return refused if key in self._unproven else None
+        is_staged = key[1] in self._staging.get(key[0], ()) and refused == _of(self.staged, key)
+        return refused if is_staged and refused != self._unproven.get(key) else None
+
+    def _contain(self, key: Name, refused: Refused) -> None:
+        """Hold back what was refused; what is staged while newer waits is just not to go further."""
+        if refused.resource != _of(self.target, key):
+            return
+        if key in self._leaving:
+            self._leaving[key] = self._leaving[key][0], refused.kept
+        else:
+            self.refused[key] = refused
+
+    def _contained(self) -> Snapshot:
+        """Compose the target: what is defined, what lingers, and for what was refused what was good before it."""
+        newest = self.newest or NO_RESOURCES
+        put, instead = defaultdict[str, list[Resource]](list), dict[Name, Resource | None]()
+        instead |= {key: resource for key, (_, resource) in self._leaving.items()}
+        instead |= {key: refused.kept for key, refused in self.refused.items()}
+        lost = {name for (type_url, name), kept in instead.items() if type_url == CLUSTER and kept is None}
+        self._held = dict(self._held_by(lost, newest)) if lost or self._held else {}
+        instead |= self._held | {(ENDPOINTS, name): None for name in lost}
+        if not instead:
+            return self._same(newest.changed(put, {}))
+        drop = defaultdict[str, list[str]](list)
+        for (type_url, name), kept in instead.items():
+            if kept is None:
+                drop[type_url].append(name)
+            else:
+                put[type_url].append(kept)
+        for type_url, resource in self._needed(instead.values(), newest):
+            put[type_url].append(resource)
+        withheld = {type_url: frozenset(names) for type_url, names in drop.items()}
+        return self._same(newest.changed(put, drop, withheld))
+
+    def _held_by(self, lost: set[str], newest: Snapshot) -> Iterator[tuple[Name, Resource | None]]:
+        """Give the routes that would lead to a cluster that was refused and that nobody has."""
+        clusters, routes = newest.of(CLUSTER), newest.of(ROUTES)
+        for key in [key for key in (*self._unproven, *self._held) if key[0] == ROUTES]:
+            resource = routes.get(key[1])
+            if resource is not None and lost & closure(resource.needs or (), clusters):
+                yield key, self._held.get(key, self._unproven.get(key))
+
+    def _needed(self, kept: Iterable[Resource | None], newest: Snapshot) -> Iterator[tuple[str, Resource]]:
+        """Give the clusters that what is kept leads to and that are defined no more, with their endpoints."""
+        before, defined = self.target or NO_RESOURCES, newest.of(CLUSTER)
+        named = [name for resource in kept if resource is not None for name in resource.needs or ()]
+        missing = [name for name in closure(named, before.of(CLUSTER)) if name not in defined]
+        for type_url, name in product(LINGERING, missing):
+            if (resource := before.of(type_url).get(name)) is not None:
+                yield type_url, resource
+
+    def _same(self, target: Snapshot) -> Snapshot:
+        """Give the target there is when the new one is no other."""
+        old = self.target
+        if old is not None and old.version == target.version and old.withheld == target.withheld:
+            return old
+        return target
+
+
+def _of(snapshot: Snapshot | None, key: Name) -> Resource | None:
+    return None if snapshot is None else snapshot.of(key[0]).get(key[1])
