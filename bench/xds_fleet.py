@@ -11,33 +11,22 @@ import asyncio
 import json
 import os
 import platform
-import re
-import secrets
 import statistics
 import sys
 import tempfile
 import time
-import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
-from igw_model.record import Kind, Record
-from igw_ops.private import write_private
-from igw_store.cipher import Cipher
-from igw_store.sqlite import open_store
+from fleet.plane import START_SECONDS, ZONE, Plane, definitions, running
+from igw_model.record import Record
+from igw_xds.names import routes
 from tax.processes import FailedError, Processes, cpu_seconds
-from tax.stage import LOOPBACK, free_ports
 
-ZONE = "LOCAL-01A"
-ORGANIZATION = "bench"
-BATCH = 1000
-START_SECONDS = 300.0
-CHANGE_SECONDS = 8.0
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- fleet:begin -->\n", "<!-- fleet:end -->"
 COLUMNS = (
@@ -56,6 +45,7 @@ COLUMNS = (
     *("bytes a proxy", "CPU a change", "memory, no proxy", "a proxy"),
 )
 HEAD = ("| " + " | ".join(COLUMNS) + " |", "|" + "---:|" * len(COLUMNS))
+CHANGE_SECONDS = 60.0
 PAUSE_SECONDS = 0.2
 """Between changes, for statuses to be written."""
 PER_PROCESS = 500
@@ -157,106 +147,27 @@ def _quantile(ordered: Sequence[float], part: float) -> float:
 async def _measure(gateways: int, proxies: int, changes: int) -> Figures:
     with tempfile.TemporaryDirectory(prefix="fleet-bench-") as name, Processes(Path(name)) as processes:
         folder = Path(name)
-        records = list(_definitions(gateways))
-        await _fill(folder, records)
-        ports = tuple(free_ports(4))
-        xds, ops, api, _ = ports
-        token = secrets.token_urlsafe(32)
-        write_private(folder / "admin-token", token)
-        pid = _control_plane(processes, folder, ports)
-        await _ready(f"http://{LOOPBACK}:{ops}/readyz")
-        address, versions = f"{LOOPBACK}:{xds}", folder / "versions.json"
-        target = next(record for record in reversed(records) if record.kind is Kind.DEPLOYMENT)
-        watched = f"gateway/{target.spec['gatewayIds'][0]}"
-        sync_seconds, sync_bytes = await _first(address, versions, watched)
-        await asyncio.sleep(2)
-        before = _megabytes(pid)
-        began = time.monotonic()
-        async with _fleet(proxies, address, versions, watched) as fleet, _client(api, token) as client:
-            await _settled(f"http://{LOOPBACK}:{ops}/status", proxies)
+        plane = await running(processes, folder, list(definitions(gateways, "bench/model")))
+        versions = folder / "versions.json"
+        sync_seconds, sync_bytes = await _first(plane, versions)
+        await plane.calm()
+        before, began = plane.megabytes, time.monotonic()
+        async with _fleet(proxies, plane, versions) as fleet, plane.client() as client:
+            await plane.settled(proxies)
             back = time.monotonic() - began
-            await asyncio.sleep(3)
-            memory = _megabytes(pid)
-            spent = cpu_seconds(pid)
-            seen = [await _change(client, fleet, target, number) for number in range(changes)]
-            spent = (cpu_seconds(pid) - spent) / changes
+            await plane.calm()
+            memory, spent = plane.megabytes, cpu_seconds(plane.pid)
+            seen = [await _change(client, fleet, plane.target, number) for number in range(changes)]
+            spent = (cpu_seconds(plane.pid) - spent) / changes
         return Figures(
             proxies, gateways, 2 * gateways, sync_seconds, sync_bytes, back, seen, spent, before, memory
         )
 
 
-def _definitions(gateways: int) -> Iterator[Record]:
-    """Give gateways with two deployments of one model each."""
-    for _ in range(gateways):
-        gateway = str(uuid.uuid4())
-        yield _record(Kind.GATEWAY, gateway, _gateway(gateway))
-        for weight in (1, 2):
-            deployment = str(uuid.uuid4())
-            yield _record(Kind.DEPLOYMENT, deployment, _deployment(deployment, gateway, weight))
-
-
-def _gateway(key: str) -> dict[str, Any]:
-    return {
-        "id": key,
-        "organizationId": ORGANIZATION,
-        "name": f"gateway-{key}",
-        "zones": [ZONE],
-        "coreWeaveAuth": {},
-        "headerBasedRouting": {"headerName": "X-Model-Name"},
-    }
-
-
-def _deployment(key: str, gateway: str, weight: int) -> dict[str, Any]:
-    return {
-        "id": key,
-        "organizationId": ORGANIZATION,
-        "name": f"deployment-{key}",
-        "gatewayIds": [gateway],
-        "model": {"name": "bench/model"},
-        "staticBackend": {"endpoints": [{"address": LOOPBACK, "port": 9}]},
-        "traffic": {"weight": weight},
-    }
-
-
-def _record(kind: Kind, key: str, spec: dict[str, Any]) -> Record:
-    now = datetime.now(UTC)
-    return Record(kind, key, ORGANIZATION, spec["name"], spec, 1, now, now)
-
-
-async def _fill(folder: Path, records: Sequence[Record]) -> None:
-    state = folder / "state"
-    state.mkdir(mode=0o700)
-    store = await open_store(state / "gateway.db", Cipher.from_file(state / "store.key"))
-    try:
-        for start in range(0, len(records), BATCH):
-            batch = records[start : start + BATCH]
-            await store.write(lambda writing, batch=batch: [writing.put(record) for record in batch])  # type: ignore[misc]
-    finally:
-        await store.aclose()
-
-
-def _control_plane(processes: Processes, folder: Path, ports: Sequence[int]) -> int:
-    xds, ops, api, grpc = ports
-    options = {
-        "--state-dir": folder / "state",
-        "--admin-token-file": folder / "admin-token",
-        "--organization-id": ORGANIZATION,
-        "--backend-network": "127.0.0.0/8",
-        "--port": xds,
-        "--ops-port": ops,
-        "--api-port": api,
-        "--api-grpc-port": grpc,
-        "--zone": ZONE,
-        "--log-level": "info",
-    }
-    words = [str(word) for option in options.items() for word in option]
-    return processes.start("control-plane", (sys.executable, "-m", "igw_cli", "xds", *words))
-
-
-async def _first(address: str, versions: Path, watched: str) -> tuple[float, int]:
+async def _first(plane: Plane, versions: Path) -> tuple[float, int]:
     """Let one proxy fetch everything and note what it has; give the seconds and the bytes."""
     began, size = time.monotonic(), 0
-    async with _fleet(1, address, versions, watched) as fleet, asyncio.timeout(START_SECONDS):
+    async with _fleet(1, plane, versions) as fleet, asyncio.timeout(START_SECONDS):
         while True:
             line = await fleet.lines.get()
             size += line.bytes
@@ -273,13 +184,23 @@ class Fleet:
 
 
 @asynccontextmanager
-async def _fleet(count: int, address: str, versions: Path, watched: str) -> AsyncIterator[Fleet]:
+async def _fleet(count: int, plane: Plane, versions: Path) -> AsyncIterator[Fleet]:
     """Run so many proxies while the context is open and give what they tell."""
+    watched = routes(plane.target.spec["gatewayIds"][0])
     lines: asyncio.Queue[Line] = asyncio.Queue()
     counts = [min(PER_PROCESS, count - start) for start in range(0, count, PER_PROCESS)]
     started = [
         await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "fleet.proxies", str(number), address, ZONE, str(versions), watched),
+            *(
+                sys.executable,
+                "-m",
+                "fleet.proxies",
+                str(number),
+                plane.address,
+                ZONE,
+                str(versions),
+                watched,
+            ),
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -329,41 +250,6 @@ async def _change(client: httpx.AsyncClient, fleet: Fleet, target: Record, numbe
         raise FailedError(f"PATCH: {answer.status_code} {answer.text[:200]}")
     await asyncio.sleep(PAUSE_SECONDS)
     return Change(seconds, size)
-
-
-@asynccontextmanager
-async def _client(port: int, token: str) -> AsyncIterator[httpx.AsyncClient]:
-    url = f"http://{LOOPBACK}:{port}/v1alpha1/inference"
-    headers = {"authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
-        yield client
-
-
-async def _ready(url: str) -> None:
-    await _until(f"{url} answers 200", lambda answer: answer.status_code == httpx.codes.OK, url)
-
-
-async def _settled(url: str, proxies: int) -> None:
-    await _until(f"{proxies} proxies are in step", lambda answer: answer.json()["synced"] >= proxies, url)
-
-
-async def _until(what: str, holds: Any, url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
-        while time.monotonic() < deadline:
-            try:
-                if holds(await client.get(url)):
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.1)
-    raise FailedError(f"not in {START_SECONDS:.0f} s: {what}")
-
-
-def _megabytes(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
-    return int(found[1]) / 1024 if found else 0.0
 
 
 if __name__ == "__main__":

@@ -113,6 +113,8 @@ class Agent:
             return f"it says nothing for {patience:g} s"
         except grpc.aio.AioRpcError as error:
             return reason(error)
+        except asyncio.InvalidStateError:
+            return "the call was over before it began"
         if answer is not grpc.aio.EOF:
             await pipe.tell(answer)
         return None

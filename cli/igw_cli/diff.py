@@ -1,6 +1,6 @@
 """`igw diff`: what one Envoy runs, as it says itself, beside what the control plane means it to run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -40,6 +40,7 @@ def diff(
     """
     with session(server, token, token_file) as client:
         try:
+            _refuse_without_versions(client.get("proxies", proxy)["proxy"])
             expected = client.get("proxies", proxy, "resources")
             runs = _held(admin.rstrip("/"), proxy)
             found = differences(expected, runs)
@@ -50,6 +51,12 @@ def diff(
     _show(proxy, found, contents, output)
     if found:
         raise typer.Exit(1)
+
+
+def _refuse_without_versions(proxy: Mapping[str, Any]) -> None:
+    if proxy["transport"] != "delta":
+        reason = "its xDS is state-of-the-world, so that its dump has no version of each resource"
+        raise FailedError(f"{proxy['id']} cannot be compared: {reason}", Exit.INVALID)
 
 
 def _held(admin: str, proxy: str) -> Resources:

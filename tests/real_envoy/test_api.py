@@ -291,7 +291,6 @@ def igw(up: Running, *arguments: object, status: int = 0) -> str:
         **os.environ,
         "IGW_SERVER": up.ready["api"],
         "IGW_STATE_DIR": str(up.folder / "state"),
-        "IGW_CONTROL_PLANE": f"http://127.0.0.1:{up.option('xds', '--ops-port')}",
         "IGW_CONFIG": "",
     }
     done = subprocess.run(

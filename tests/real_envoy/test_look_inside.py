@@ -20,8 +20,8 @@ from tests.real_envoy.test_status import TOO_LARGE, Api, restart_envoy, strict
 from tests.unit.cli.program import Done, run
 
 Igw = Callable[..., Done]
-STORM = 1.0
-"""Seconds in which a refusal must be seen."""
+SEEN_SECONDS = 1.0
+"""In which a refusal must be seen."""
 
 
 def igw(gateway: Running) -> Igw:
@@ -141,7 +141,7 @@ def test_an_envoy_that_refuses_is_shown_as_it_is(own_gateway: Running) -> None:
     began = time.monotonic()
     api.deployment("worse", other, TOO_LARGE, port)
     eventually(lambda: "lastNack" in proxy() and proxy()["lastNack"]["names"] == [f"gateway/{other['id']}"])
-    assert time.monotonic() - began < STORM
+    assert time.monotonic() - began < SEEN_SECONDS
     eventually(lambda: f"gateway/{other['id']}" in igw(own_gateway)("proxies").out.partition("Held back")[2])
     [zone] = api.call("GET", "proxies")["zones"]
     assert [(r["type"], r["name"], r["proxy"]) for r in zone["refused"]] == [

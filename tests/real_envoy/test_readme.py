@@ -78,15 +78,10 @@ def test_managing_example(own_gateway: Running) -> None:
     [canary] = blocks("yaml", MANAGING)
     (folder / "canary.yaml").write_text(_on_ports(canary, own_gateway))
     script = "\n".join(blocks("sh", MANAGING))
-    served = own_gateway.option("xds", "--ops-port")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", _on_ports(script, own_gateway)],
         cwd=folder,
-        env={
-            **environment(own_gateway),
-            "IGW_SERVER": own_gateway.ready["api"],
-            "IGW_CONTROL_PLANE": f"http://127.0.0.1:{served}",
-        },
+        env={**environment(own_gateway), "IGW_SERVER": own_gateway.ready["api"]},
         capture_output=True,
         text=True,
         check=False,

@@ -34,8 +34,10 @@ TOGETHER: Final = 250
 """So many resources are described before others have their turn."""
 MAX_CLIENTS: Final = 100
 """Proxies in one answer, by id; who wants another names it."""
-MAX_BYTES: Final = 64 * 1024 * 1024
+MAX_BYTES: Final = 32 * 1024 * 1024
 """Of one answer; proxies beyond are left out."""
+MAX_AT_ONCE: Final = 4
+"""Answers that are made or not yet read; who asks beside them is sent away, so that memory has a bound."""
 MAX_WAITING: Final = 16
 """Requests that wait on one stream."""
 
@@ -114,6 +116,8 @@ class Inquiry:
 
     wire: Wire
     fleet: Fleet
+    busy: "set[Inquiry]"
+    """Those that have an answer on its way."""
     once: bool
     _waiting: deque[ClientStatusRequest] = field(default_factory=deque)
     _answering: asyncio.Task[None] | None = None
@@ -132,6 +136,10 @@ class Inquiry:
             return
         self._waiting.append(request)
         if self._answering is None:
+            if len(self.busy) >= MAX_AT_ONCE:
+                self._refuse(GrpcStatus.RESOURCE_EXHAUSTED, "too many ask at once: try again")
+                return
+            self.busy.add(self)
             self._answering = asyncio.get_running_loop().create_task(self._answer_all())
 
     def writable(self) -> None:
@@ -157,11 +165,11 @@ class Inquiry:
         try:
             while self._waiting:
                 self.wire.send(*await _answer(self._waiting.popleft(), self.fleet))
-                if self.once:
-                    break
                 while self.wire.blocked:
                     self._read.clear()
                     await self._read.wait()
+                if self.once:
+                    break
             if self.once or self._closed:
                 self.wire.end()
         except RefusedError as refused:
@@ -171,14 +179,16 @@ class Inquiry:
             self.wire.end(GrpcStatus.INTERNAL, "internal error")
         finally:
             self._answering = None
+            self.busy.discard(self)
 
 
 def opening(fleet: Fleet) -> Callable[[Wire], Inquiry | None]:
     """Give what answers a call; None for a method that is not one of this service."""
+    busy: set[Inquiry] = set()
 
     def opened(wire: Wire) -> Inquiry | None:
         once = METHODS.get(wire.path)
-        return None if once is None else Inquiry(wire, fleet, once)
+        return None if once is None else Inquiry(wire, fleet, busy, once)
 
     return opened
 

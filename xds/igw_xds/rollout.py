@@ -9,8 +9,8 @@ proxy that refuses it then is odd (decision 0011).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Protocol, assert_never
 
@@ -84,8 +84,10 @@ class Rollout:
     """What of the target no proxy has accepted yet, and what was accepted before it."""
     _leaving: dict[Name, tuple[float, Resource | None]] = field(default_factory=dict)
     """What vanished, until when, and what is served of it; None: it is withheld."""
-    _staging: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """What is new in `staged`: names by type URL."""
+    _superseded: Snapshot | None = None
+    """What was staged before, while the canary may still answer to that."""
+    _staging: Mapping[str, frozenset[str]] | None = None
+    """What is new in `staged`: names by type URL, once somebody asked; before any proxy came all of it is."""
     _deadline: float | None = None
     _followers: dict[int, Follower] = field(default_factory=dict)
     _slow: set[int] = field(default_factory=set)
@@ -144,7 +146,7 @@ class Rollout:
                     if (resource := self._condemned(key := (type_url, name), follower)) is not None
                 ]
                 for key, resource in found:
-                    self._contain(key, Refused(resource, text, proxy, now, self._unproven.get(key)))
+                    self._contain(key, Refused(resource, text, proxy, now, self._good(key, {resource})))
                 if found:
                     self._retarget(now, again=True)
             case _:
@@ -191,17 +193,11 @@ class Rollout:
             del self._unproven[key]
 
     def _stage(self, now: float) -> None:
-        served, staged = self.served or NO_RESOURCES, self.target or NO_RESOURCES
         if self.target is self.served:
-            self.staged, self._deadline, self._staging = None, None, {}
+            self.staged, self._superseded, self._deadline, self._staging = None, None, None, None
             return
         again = self.staged is not None
-        self.staged = staged
-        self._staging = {
-            type_url: frozenset(name for name in served.of(type_url).differing(there) if name in there)
-            for type_url in TYPES
-            if (there := staged.of(type_url))
-        }
+        self.staged, self._superseded, self._staging = self.target or NO_RESOURCES, self.staged, None
         if not again:
             self.canary, self._deadline = None, None
         self._appoint(now)
@@ -217,8 +213,9 @@ class Rollout:
 
     def _chosen(self) -> int | None:
         """Give who has been there longest, rather not one that let us wait."""
-        able = [number for number, follower in self._followers.items() if follower.follows_all]
-        return next((number for number in able if number not in self._slow), able[0] if able else None)
+        followers = self._followers.items()
+        quick = (n for n, follower in followers if n not in self._slow and follower.follows_all)
+        return next(quick, None) or next((n for n, follower in followers if follower.follows_all), None)
 
     def _settled(self, follower: Follower) -> bool:
         staged = self.staged
@@ -227,8 +224,19 @@ class Rollout:
         return all(
             follower.has_all(type_url)
             or all(self._is_decided(type_url, name, staged, follower) for name in names)
-            for type_url, names in self._staging.items()
+            for type_url, names in self._new().items()
         )
+
+    def _new(self) -> Mapping[str, frozenset[str]]:
+        """Give what is new in what is staged."""
+        if self._staging is None:
+            served, staged = self.served or NO_RESOURCES, self.staged or NO_RESOURCES
+            self._staging = {
+                type_url: frozenset(name for name in served.of(type_url).differing(there) if name in there)
+                for type_url in TYPES
+                if (there := staged.of(type_url))
+            }
+        return self._staging
 
     @staticmethod
     def _is_decided(type_url: str, name: str, staged: Snapshot, follower: Follower) -> bool:
@@ -243,12 +251,12 @@ class Rollout:
 
     def _promote(self, now: float) -> None:
         """Give everyone what was staged."""
-        self.served, self.staged, self._deadline = self.staged, None, None
         follower = None if self.canary is None else self._followers.get(self.canary)
-        if follower is not None and self.served is not None:
-            for type_url, names in self._staging.items():
-                self._accepted(type_url, names, self.served, follower)
-        self._staging = {}
+        if follower is not None and self.staged is not None:
+            for type_url, names in self._new().items():
+                self._accepted(type_url, names, self.staged, follower)
+        self.served, self.staged, self._superseded, self._deadline = self.staged, None, None, None
+        self._staging = None
         if self.target is not self.served:
             self._stage(now)
 
@@ -269,11 +277,16 @@ class Rollout:
         standing = follower.standing(*key)
         if key not in self._unproven or not isinstance(standing, Holds):
             return
-        has, staged = standing.resource, _of(self.staged, key)
+        has, before = standing.resource, self._unproven[key]
+        for snapshot in (self.target, self.staged, self._superseded, self.served):  # the newest first
+            there = _of(snapshot, key)
+            if there == has:
+                self._unproven[key] = has
+                break
+            if there is not None and there == before:
+                return
         if has == _of(self.target, key):
             del self._unproven[key]
-        elif has == staged or (has == _of(self.served, key) and self._unproven[key] != staged):
-            self._unproven[key] = has
 
     def _condemned(self, key: Name, follower: Follower) -> Resource | None:
         """Give what a proxy refuses, if no proxy has accepted it and it is on its way to others."""
@@ -283,7 +296,7 @@ class Rollout:
         refused = standing.resource
         if refused == _of(self.target, key):
             return refused if key in self._unproven else None
-        is_staged = key[1] in self._staging.get(key[0], ()) and refused == _of(self.staged, key)
+        is_staged = key[1] in self._new().get(key[0], ()) and refused == _of(self.staged, key)
         return refused if is_staged and refused != self._unproven.get(key) else None
 
     def _contain(self, key: Name, refused: Refused) -> None:
@@ -292,8 +305,17 @@ class Rollout:
             return
         if key in self._leaving:
             self._leaving[key] = self._leaving[key][0], refused.kept
+        elif key in self._held:
+            self._held[key] = refused.kept
+        elif key in self.refused:  # what was served instead
+            self.refused[key] = replace(self.refused[key], kept=refused.kept)
         else:
             self.refused[key] = refused
+
+    def _good(self, key: Name, bad: Collection[Resource | None]) -> Resource | None:
+        """Give what to go back to: what a proxy accepted last, else what all are given; None where both are bad."""
+        accepted, served = self._unproven.get(key), _of(self.served, key)
+        return accepted or (None if served in bad else served)
 
     def _contained(self) -> Snapshot:
         """Compose the target: what is defined, what lingers, and for what was refused what was good before it."""
@@ -318,12 +340,20 @@ class Rollout:
         return self._same(newest.changed(put, drop, withheld))
 
     def _held_by(self, lost: set[str], newest: Snapshot) -> Iterator[tuple[Name, Resource | None]]:
-        """Give the routes that would lead to a cluster that was refused and that nobody has."""
+        """Give the routes that would lead to a cluster that was refused and that nobody has, and what is kept of each.
+
+        What is proven leads to none.
+        """
         clusters, routes = newest.of(CLUSTER), newest.of(ROUTES)
-        for key in [key for key in (*self._unproven, *self._held) if key[0] == ROUTES]:
-            resource = routes.get(key[1])
-            if resource is not None and lost & closure(resource.needs or (), clusters):
-                yield key, self._held.get(key, self._unproven.get(key))
+        before = (self.target or NO_RESOURCES).of(ROUTES)
+        unproven = [name for type_url, name in self._unproven if type_url == ROUTES]
+        for name in {*before.differing(routes), *unproven}:
+            key, old, new = (ROUTES, name), before.get(name), routes.get(name)
+            if key in self.refused or not _leads_to(lost, new, clusters):
+                continue
+            bad = {r for r in (old, _of(self.served, key)) if _leads_to(lost, r, clusters)}
+            kept = self._good(key, bad) if old is None or old in bad else old
+            yield key, self._held.get(key, kept)
 
     def _needed(self, kept: Iterable[Resource | None], newest: Snapshot) -> Iterator[tuple[str, Resource]]:
         """Give the clusters that what is kept leads to and that are defined no more, with their endpoints."""
@@ -340,6 +370,10 @@ class Rollout:
         if old is not None and old.version == target.version and old.withheld == target.withheld:
             return old
         return target
+
+
+def _leads_to(lost: set[str], routes: Resource | None, clusters: Mapping[str, Resource]) -> bool:
+    return routes is not None and not lost.isdisjoint(closure(routes.needs or (), clusters))
 
 
 def _of(snapshot: Snapshot | None, key: Name) -> Resource | None:

@@ -5,11 +5,12 @@ logged and shown in `/status` until it is mended.
 """
 
 import asyncio
+import contextlib
 import gc
 import math
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -206,9 +207,10 @@ async def _follow(store: Store, reporter: Reporter, state: Plane) -> None:
         if state.errors and not state.zones.ready and not change.records:
             continue  # the files are broken and nothing else is known: Envoys keep what they have
         began = time.monotonic()
-        await _take(made, change)
-        state.zones.publish(made.snapshots, made.bare)
-        reporter.publish(change, made.world, made.snapshots)
+        with _uncollected() if change.whole else contextlib.nullcontext():
+            await _take(made, change)
+            state.zones.publish(made.snapshots, made.bare)
+            reporter.publish(change, made.world, made.snapshots)
         state.published.set()
         _warn_of_unreadable(change, made.world)
         spent = time.monotonic() - began
@@ -229,20 +231,22 @@ def _warn_of_unreadable(change: Change, world: World) -> None:
 
 
 async def _take(made: Derivation, change: Change) -> None:
-    """Derive what a change makes; what is not done in a moment in a thread, and the loop answers others meanwhile.
-
-    Of a whole state nothing is garbage, so looking for that would triple the time; and it lives long, so nobody is to
-    look through it again.
-    """
+    """Derive what a change makes; what is not done in a moment in a thread, and the loop answers others meanwhile."""
     if not change.whole and len(change.records) + len(change.replicas) <= AT_ONCE:
         made.take(change)
-        return
-    if not change.whole:
+    else:
         await asyncio.to_thread(made.take, change)
-        return
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Make a whole state: nothing of it is garbage, so looking for that would triple the time.
+
+    It lives long, so nobody is to look through it again.
+    """
     gc.disable()
     try:
-        await asyncio.to_thread(made.take, change)
+        yield
     finally:
         gc.enable()
         gc.freeze()

@@ -190,7 +190,7 @@ class Peer(asyncio.Protocol):
 
     def _flush(self) -> None:
         data = self.connection.output()
-        if data:
+        if data and not self.transport.is_closing():  # aborted, and `connection_lost` is to come
             self._write(data)
         if not self._going_on and self.connection.outgoing.more:
             self._going_on = True
@@ -202,6 +202,7 @@ class Peer(asyncio.Protocol):
             if self._unread > _CONTROL_BYTES:
                 log.warning("connection does not read", peer=self.name)
                 self.transport.abort()
+                return
         self.transport.write(data)
 
     def _go_on(self) -> None:

@@ -1,7 +1,6 @@
 """A gRPC server for long-lived streams: thousands of connections, each silent most of the time.
 
-A service is a function from a stream to what is made of it (`Opening`). What it costs and why it is ours:
-docs/decisions/0010-xds-speaks-http2-itself.md.
+A service is a function from a stream to what is made of it (`Opening`). One timer looks after all connections.
 """
 
 import asyncio

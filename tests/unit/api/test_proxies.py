@@ -79,10 +79,10 @@ async def test_a_proxy_is_shown_with_its_state(api: Installation, plane: Plane) 
     known = {"id": "envoy-1", "zone": "US-EAST-04A", "version": "", "transport": "delta", "canary": False}
     await call.write(delta(CLUSTER))
     response = await call.read()
-    waits = {"state": "WAITING", "reason": "has not answered cds", "rejections": {}}
+    waits: dict[str, Any] = {"state": "WAITING", "reason": "has not answered cds", "rejections": {}}
     assert await shown(api, **waits) == known | waits
     await call.write(nack(response, error="no such filter"))
-    refuses = {
+    refuses: dict[str, Any] = {
         "state": "REFUSES",
         "reason": "cds: no such filter",
         "rejections": {"cds": "no such filter"},

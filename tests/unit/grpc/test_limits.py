@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import structlog
+import uvloop
 from igw_ops.grpc.server import GrpcStatus
 from igw_ops.http2 import frames
 from igw_ops.http2.frames import Http2Error
@@ -226,7 +227,7 @@ async def test_a_client_that_does_not_read_may_not_ask_for_ever() -> None:
         call = await it.call()
         call.stream.send(bytes(30_000_000))
         with contextlib.suppress(ConnectionError):
-            for _ in range(200):
+            while not raw.writer.is_closing():
                 raw.writer.write(frames.frame(frames.PING, 0, 0, b"answer!!") * 100)
                 await asyncio.sleep(0)
         await call.until("ended")
@@ -260,3 +261,22 @@ async def _read_all(raw: Raw) -> None:
     with contextlib.suppress(ConnectionError):
         while await raw.reader.read(1_000_000):
             pass
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_what_is_sent_after_a_connection_s_end_goes_nowhere(loop: str) -> None:
+    """A service that speaks to all its streams may meet one that has just ended: nothing is raised, nothing sent."""
+
+    async def talk() -> None:
+        async with scene() as it:
+            raw = await it.raw(BEGINNING + begin(1, path=ECHO))
+            call = await it.call()
+            call.stream.transport.abort()
+            call.stream.send(b"between the end and the news of it")
+            await call.until("ended")
+            call.stream.send(b"after")
+            call.stream.end()
+            raw.writer.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if loop == "uvloop" else None) as runner:
+        runner.run(talk())

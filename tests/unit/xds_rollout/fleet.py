@@ -4,6 +4,7 @@ Content is a number; what routes need follows from it, and `BAD` is refused for 
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,17 +66,20 @@ class Proxy:
     bad: set[tuple[Name, str]] = field(default_factory=set)
     wrong: list[Any] = field(default_factory=list)
 
-    def answer(self) -> None:
-        """Answer the oldest response, and see that this breaks nothing that worked."""
+    def answer(self, always: Mapping[str, AbstractSet[str]]) -> None:
+        """Answer the oldest response, and see that it breaks and takes nothing that is to be had."""
         if not self.envoy.inbox:
             return
-        response = self.envoy.inbox[0]
+        response, before = self.envoy.inbox[0], {t: set(has) for t, has in self.envoy.has.items()}
         refused = self.strict and any(is_bad(response.type_url, *item) for item in contents(response))
         worked = {} if refused else self._working()
         self.envoy.answer(refuse=refused)
         broken = {name for name in worked if name in self.envoy.has[ROUTES]} - self._working().keys()
         if broken:
             self.wrong.append(("routes without their clusters", broken))
+        for type_url, names in before.items():
+            if lost := (names & always[type_url]) - self.envoy.has[type_url].keys():
+                self.wrong.append(("lost what is defined", type_url, lost))
 
     def _working(self) -> Mapping[str, str]:
         has = self.envoy.has
@@ -91,6 +95,8 @@ class Fleet:
     def __init__(self, transports: Sequence[str], strict: Sequence[bool]) -> None:
         self.proxies = [Proxy(ModelEnvoy(t), s) for t, s in zip(transports, strict, strict=True)]
         self.now, self.published = 100.0, list[Snapshot]()
+        self._always: dict[str, AbstractSet[str]] = {}
+        """Names that were in all that was published."""
         self.rollout = self._begun()
         self._numbers = 0
 
@@ -103,6 +109,9 @@ class Fleet:
         """Define something else."""
         snapshot = zone(clusters, gateways)
         self.published.append(snapshot)
+        for type_url in TYPES:
+            names = set(snapshot.of(type_url))
+            self._always[type_url] = self._always.get(type_url, names) & names
         self.rollout.publish(snapshot, self.now)
         self._give()
 
@@ -144,7 +153,7 @@ class Fleet:
     def answer(self, at: int) -> None:
         """Let a proxy answer its oldest response."""
         if self.proxies[at].number is not None:
-            self.proxies[at].answer()
+            self.proxies[at].answer(self._always)
 
     def settle(self, *seconds: float) -> None:
         """Let all answer all, and then so much time pass, each time."""
@@ -157,7 +166,7 @@ class Fleet:
         for _ in range(5000):
             busy = [proxy for proxy in self.proxies if proxy.number is not None and proxy.envoy.inbox]
             for proxy in busy:
-                proxy.answer()
+                proxy.answer(self._always)
             if not busy and not self._time_out():
                 return
         raise AssertionError("it never ends")
@@ -191,7 +200,7 @@ class Fleet:
                 return
 
     def _look(self, proxy: Proxy) -> None:
-        """Note what a proxy was sent that is bad, and what is taken from it that is still to be had."""
+        """Note what a proxy was sent that is bad, and what it was sent again."""
         for response in proxy.envoy.inbox:
             for name, version in contents(response):
                 if is_bad(response.type_url, name, version):

@@ -4,6 +4,7 @@ Cluster n names endpoints n, scope n names routes n; content is checked by versi
 `inbox` until the test lets it answer one; it holds the answer to clusters back while one of them is cold.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,8 @@ class ModelEnvoy:
         self.asked: dict[str, set[str]] = {}
         self.nonces: dict[str, str] = {}
         self.last: dict[tuple[str, str], str] = {(t, n): v for t in self.has for n, v in self.has[t].items()}
-        self.excused: set[tuple[str, str]] = set()
+        self.excused = Counter[tuple[str, str]]()
+        """How often a resource may be sent again though it did not change."""
         self.refused: set[tuple[str, str]] = set()
 
     def ask_for_all(self) -> None:
@@ -125,7 +127,7 @@ class ModelEnvoy:
         names, before = self.named(type_url), self.asked.get(type_url, set())
         first, self.asked[type_url] = type_url not in self.asked, names
         known = self.has[type_url] if first and self.delta else {}
-        self.excused |= {(type_url, name) for name in names - before - known.keys()}
+        self.excused.update((type_url, name) for name in names - before - known.keys())
         if not self.delta:
             nonce, version = self.nonces.get(type_url, ""), self.versions.get(type_url, "")
             self._say(sotw(type_url, *sorted(names), version=version, nonce=nonce))
@@ -155,11 +157,12 @@ class ModelEnvoy:
             self.repeats += [(type_url, "*")]
         for name, version in items.items():
             key = (type_url, name)
-            if not whole and self.last.get(key) == version and key not in self.excused:
+            same = self.last.get(key) == version
+            if not whole and same and not self.excused[key]:
                 self.repeats.append(key)
-            if type_url == CLUSTER and (self.last.get(key) != version or key in self.excused):
-                self.excused.add((ENDPOINTS, name))
-            self.excused.discard(key)
+            if type_url == CLUSTER and (not same or self.excused[key]):
+                self.excused[ENDPOINTS, name] += 1
+            self.excused[key] = max(0, self.excused[key] - 1) if same else 0
         if whole:
             self.last = {key: v for key, v in self.last.items() if key[0] != type_url}
         self.last.update({(type_url, name): version for name, version in items.items()})
@@ -177,7 +180,7 @@ class ModelEnvoy:
         self.refused |= {(response.type_url, name) for name, _ in contents(response)}
         self._forget_refused()
         if len(response.resources) + bool(getattr(response, "removed_resources", ())) > 1:
-            self.excused |= {(response.type_url, name) for name, _ in contents(response)}
+            self.excused.update((response.type_url, name) for name, _ in contents(response))
 
 
 def contents(response: Any) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc.aio
@@ -14,8 +15,9 @@ from envoy.type.matcher.v3.node_pb2 import NodeMatcher
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.matcher.v3.struct_pb2 import StructMatcher
+from igw_ops.grpc.wire import GrpcStatus
 from igw_xds import csds
-from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER
 
 from tests.unit.xds_stream.builders import ack, content, delta, nack, world
 from tests.unit.xds_stream.loopback import Plane, serving
@@ -177,15 +179,16 @@ async def test_a_stream_answers_one_request_after_the_other(plane: Plane, stub: 
     for _ in range(3):
         await call.write(named("envoy-1"))
     await call.done_writing()
-    assert [len(answer.config) async for answer in call] == [1, 1, 1]
+    assert [len((await call.read()).config) for _ in range(3)] == [1, 1, 1]
+    assert await call.read() is grpc.aio.EOF
     assert await call.code() is grpc.StatusCode.OK
 
 
 async def test_an_answer_is_bounded(plane: Plane, stub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """In proxies and in bytes; one proxy alone that is beyond is refused, and the client told what helps."""
-    plane.publish(world(routes=[f"gateway/{number}" for number in range(1000)]))
+    plane.publish(world(clusters=[f"shared-{number}" for number in range(1000)]))
     for name in ("a", "b", "c"):
-        call, response = await connect(plane, name, ROUTES)
+        call, response = await connect(plane, name)
         await call.write(ack(response))
     every = await stub.FetchClientStatus(named("a"))
     size = every.ByteSize()
@@ -200,17 +203,61 @@ async def test_an_answer_is_bounded(plane: Plane, stub: Any, monkeypatch: pytest
     assert "exclude_resource_contents" in str(refused.value.details())
 
 
-async def test_a_client_that_asks_and_does_not_read_is_sent_away(plane: Plane) -> None:
-    """Its requests are not kept without a bound."""
-    plane.publish(world(routes=[f"gateway/{number}" for number in range(1000)]))
-    call, response = await connect(plane, type_url=ROUTES)
-    await call.write(ack(response))
-    options = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{plane.server.port}", options=options) as channel:
-        asking = ClientStatusDiscoveryServiceStub(channel).StreamClientStatus()
-        for _ in range(200):
-            await asking.write(named("envoy-1"))
-        assert await asking.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+@dataclass
+class Unread:
+    """A call whose client does not read."""
+
+    path: str = next(path for path, once in csds.METHODS.items() if not once)
+    peer: str = ""
+    transport: Any = None
+    blocked: bool = True
+    sent: list[bytes] = field(default_factory=list)
+    status: GrpcStatus | None = None
+
+    def send(self, *parts: bytes) -> None:
+        """Keep a message."""
+        self.sent.append(b"".join(parts))
+
+    def end(self, status: GrpcStatus = GrpcStatus.OK, message: str = "") -> None:
+        """Keep the end."""
+        del message
+        self.status = status
+
+
+async def test_who_asks_and_does_not_read_has_one_answer(plane: Plane) -> None:
+    """The next is made when that has left us; of many requests that wait, and of many that ask, some are refused."""
+    opened = csds.opening(plane.fleet)
+    wires = [Unread() for _ in range(csds.MAX_AT_ONCE + 1)]
+    calls = [opened(wire) for wire in wires]
+    ask = named("envoy-1").SerializeToString()
+    for call in calls:
+        assert call is not None
+        for _ in range(3):
+            call.receive(ask)
+        await asyncio.sleep(0.01)
+    assert [(len(wire.sent), wire.status) for wire in wires] == [
+        *([(1, None)] * csds.MAX_AT_ONCE),
+        (0, GrpcStatus.RESOURCE_EXHAUSTED),
+    ]
+    late = Unread()
+    first, second, third = calls[0], calls[1], opened(late)
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    wires[0].blocked = False
+    first.writable()
+    await asyncio.sleep(0.01)
+    assert (len(wires[0].sent), wires[0].status) == (3, None)
+    for _ in range(csds.MAX_WAITING + 1):
+        second.receive(ask)
+    await asyncio.sleep(0.01)
+    assert (len(wires[1].sent), wires[1].status) == (1, GrpcStatus.RESOURCE_EXHAUSTED)
+    third.receive(ask)
+    await asyncio.sleep(0.01)
+    assert (len(late.sent), late.status) == (1, None)
+    for call in (*calls, third):
+        assert call is not None
+        call.ended()
 
 
 async def test_what_is_no_request(plane: Plane) -> None:

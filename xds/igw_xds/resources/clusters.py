@@ -163,8 +163,14 @@ def split_cluster(order: tuple[str, ...]) -> cluster_pb2.Cluster:
 
 @cache
 def _no_panic() -> cluster_pb2.Cluster.CommonLbConfig:
-    """Never send to unhealthy replicas: with none ready the answer is 503, or the other deployments."""
-    return cluster_pb2.Cluster.CommonLbConfig(healthy_panic_threshold=percent_pb2.Percent(value=0))
+    """Never send to unhealthy replicas: with none ready the answer is 503, or the other deployments.
+
+    What a health check found counts at once. Envoy's default is to let its workers know up to a second later, for
+    which replicas that replace others would not be used.
+    """
+    return cluster_pb2.Cluster.CommonLbConfig(
+        healthy_panic_threshold=percent_pb2.Percent(value=0), update_merge_window=seconds(0)
+    )
 
 
 @cache

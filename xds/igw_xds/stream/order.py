@@ -37,6 +37,9 @@ REMOVED_LAST = (CLUSTER, ENDPOINTS)
 """Types whose resources others name. Listeners and scopes are replaced in one response instead, because two
 with the same address or key may not exist side by side; routes come after all that name them."""
 
+NAMING_CLUSTERS = (CLUSTER, LISTENER, ROUTES)
+"""Types whose resources name clusters; what another holds, known or not, keeps none."""
+
 
 class Phase(Enum):
     """How far a type may go now."""
@@ -324,7 +327,7 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
         """Give the clusters that the client uses through what it kept where it should have newer; None for any."""
         kept = [
             resource
-            for track in self._tracks.values()
+            for track in map(self._tracks.__getitem__, NAMING_CLUSTERS)
             for name in (*track.refused, *track.held_back, *self._withheld(track))
             if (resource := track.accepted.get(name)) is not None
         ]

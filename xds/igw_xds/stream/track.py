@@ -200,15 +200,26 @@ class Track:
         for name, refusal in list(self.refused.items()):
             if wanted.get(name) != refusal.resource:
                 del self.refused[name]
+                self._doubt(name, refusal.resource)
 
     def retried(self, wanted: Wanted) -> Iterator[Offer]:
         """Give the parts of refused responses that are still what we want, and forget each as it is taken."""
         while self.suspected:
             part = self.suspected.popleft()
             same = {name: r for name, r in part.resources.items() if wanted.get(name) == r}
+            for name in part.resources.keys() - same.keys():
+                self._doubt(name, part.resources[name])
             gone = frozenset(name for name in part.removed if name not in wanted)
             if same or gone:
                 yield Offer(same, gone)
+
+    def _doubt(self, name: str, refused: Resource | None) -> None:
+        """Count what was refused, and is not to be had now, as told with content that nobody knows.
+
+        If it comes back it is sent again, and if it goes for good the client is told so.
+        """
+        if refused is not None and self.told.get(name) == refused:
+            self.told[name] = Resource(name, "", needs=None)
 
     def sent(self, nonce: str, offer: Offer) -> None:
         """Remember a response that goes out."""
