@@ -158,9 +158,13 @@ class Distribution:
         if rollout.canary is not None and (canary := self.receivers.get(rollout.canary)) is not None:
             canary.give()
         if served_anew:
-            self._queue = deque(self.receivers.values())
-        self._give_some()
+            self.give_all()
         self._wind()
+
+    def give_all(self) -> None:
+        """Give every proxy what it is to have, a few at a time."""
+        self._queue = deque(self.receivers.values())
+        self._give_some()
 
     def _give_some(self) -> None:
         """Give a few proxies what they are to have, and the rest after others had their turn."""
@@ -228,7 +232,15 @@ class Distributions:
             zone = self._zones.get(key)
             if zone is None or snapshots.get(key) is not before.get(key) or not zone.rollout.newest:
                 changed = self._publish(self._zone(key, key)) or changed
+        if snapshots and not before:
+            for zone in self:
+                zone.give_all()
         self.published += changed
+
+    @property
+    def empty(self) -> bool:
+        """Say whether there has been no gateway since the start: it may be the wrong store, or a new one."""
+        return not self._snapshots
 
     def of(self, node: Node) -> Distribution:
         """Give the zone of a proxy."""

@@ -56,6 +56,8 @@ class Proxy:
     synced: bool = False
     canary: bool = False
     """Whether changes of its zone go to it first."""
+    stray: bool = False
+    """Whether its zone is not one of ours."""
     reason: str = ""
     """Why it gets nothing, for people."""
     rejections: Mapping[str, str] = field(default_factory=dict)

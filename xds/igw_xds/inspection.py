@@ -134,7 +134,7 @@ def _refused(zone: Distribution) -> Iterator[dict[str, Any]]:
 def _state(proxy: Proxy, connected: Connected) -> tuple[str, str]:
     """Give a proxy's state in a word, and the reason for people."""
     if proxy.reason:
-        return "STRAY", proxy.reason
+        return "STRAY" if proxy.stray else "WAITING", proxy.reason
     if proxy.rejections:
         return "REFUSES", "; ".join(f"{SHORT_NAMES[url]}: {text}" for url, text in proxy.rejections.items())
     if proxy.synced:

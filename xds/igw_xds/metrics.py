@@ -88,7 +88,7 @@ class ServedCollector(Collector):
                 (
                     "stray_proxies",
                     "Proxies of a zone that is not one of ours: they get nothing.",
-                    sum(bool(p.reason) for p in proxies),
+                    sum(p.stray for p in proxies),
                 ),
                 (
                     "contained_resources",

@@ -20,6 +20,7 @@ from igw_ops.grpc.wire import GrpcStatus
 from igw_xds.distribution import Distribution, Distributions
 from igw_xds.fleet import MAX_NAMES, SHORT_NAMES, Ack, Fleet, Nack, Proxy
 from igw_xds.metrics import Metrics
+from igw_xds.names import is_of_definitions
 from igw_xds.news import News
 from igw_xds.resources import proxyless
 from igw_xds.snapshot import LISTENER, ROUTES, Snapshot
@@ -37,6 +38,7 @@ from igw_xds.stream import (
 
 log = structlog.get_logger(__name__)
 
+KEEPS = "it came with gateways and the store has none: it keeps what it has until one is defined"
 MAX_UNSENT = 256
 """Responses that a proxy may have waiting by asking on and on without reading."""
 
@@ -66,6 +68,7 @@ class Session:
     _stream: Any = None
     last_ack: Ack | None = None
     last_nack: Nack | None = None
+    _came_with_gateways: bool = False
     _unsent: deque[Response] = field(default_factory=deque)
     _settled: bool = False
     """Whether it has once had all that it was to have, or refused some of it."""
@@ -88,9 +91,14 @@ class Session:
         return self._stream
 
     @property
+    def keeps(self) -> bool:
+        """Say whether it is to keep what it has: it came with gateways, and none is defined since we started."""
+        return self._came_with_gateways and self.hearers.zones.empty
+
+    @property
     def target(self) -> Snapshot | None:
         """Give what the client is to have now."""
-        if self.zone is None:
+        if self.zone is None or self.keeps:
             return None
         if not self.proxyless:
             return self.zone.rollout.given_to(self.number)
@@ -156,13 +164,19 @@ class Session:
             transport=self.transport,
             synced=zone is not None and stream.synced and stream.snapshot is self.target,
             canary=zone is not None and zone.rollout.canary == self.number,
-            reason=""
-            if zone is None or zone.known
-            else f"zone {self.node.zone or '(none)'} is not one of ours",
+            stray=zone is not None and not zone.known,
+            reason=self._reason(),
             rejections=stream.rejections,
             last_ack=self.last_ack,
             last_nack=self.last_nack,
         )
+
+    def _reason(self) -> str:
+        if self.keeps:
+            return KEEPS
+        if self.zone is None or self.zone.known:
+            return ""
+        return f"zone {self.node.zone or '(none)'} is not one of ours"
 
     def _begin(self, request: Any) -> None:
         self._heard_at = asyncio.get_running_loop().time()
@@ -175,8 +189,10 @@ class Session:
         self.hearers.metrics.proxies.inc()
         self.hearers.fleet.put(self.number, self)
         log.info("xds stream opened", **self._who())
-        if not zone.known:
-            log.warning("a proxy's zone is not one of ours: it gets nothing to serve", **self._who())
+        had = request.initial_resource_versions if self.transport == "delta" else ()
+        self._came_with_gateways = any(map(is_of_definitions, had))
+        if reason := self._reason():
+            log.warning("a proxy is given nothing", reason=reason, **self._who())
         zone.join(self)
 
     def _hear(self, request: Any) -> None:

@@ -205,3 +205,21 @@ async def test_a_large_reconnect_is_received(plane: Plane) -> None:
     await call.write(delta(CLUSTER, known=known, node=NODE))
     await call.write(delta(LISTENER))
     assert sent([await call.read()]) == [("clusters", [], [])]
+
+
+async def test_an_empty_store_takes_nothing_away(plane: Plane) -> None:
+    """A proxy that comes with gateways keeps them while none is defined: it may be the wrong store.
+
+    Once a gateway is defined the store is taken for what it is.
+    """
+    plane.zones.publish({}, world(listeners=["l"]))
+    call = plane.call("delta")
+    await call.write(delta(CLUSTER, subscribe=["*"], node=NODE, known={"deployment/1": "v1"}))
+    await until(lambda: len(plane.fleet) == 1)
+    [proxy] = plane.fleet
+    assert (proxy.synced, proxy.stray, proxy.reason[:25]) == (False, False, "it came with gateways and")
+    fresh = plane.call("delta")
+    await fresh.write(first_request("delta"))
+    assert sent([await fresh.read()]) == [("listeners", ["l:1"], [])]
+    plane.publish(world(clusters=["deployment/2"]))
+    assert sent([await call.read()]) == [("clusters", ["deployment/2:1"], [])]
