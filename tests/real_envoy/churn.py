@@ -1,8 +1,10 @@
 """Random changes of a zone through the API that its clients must not notice: the same ones for the same seed.
 
-Gateways that clients use stay, and each keeps a deployment of the model that is not disabled; all else may change.
+Gateways that clients use stay, and each keeps a deployment of the model that is not disabled and of which one replica
+is no news to Envoy; all else may change. Replicas that replace all others at once wait for their first health check.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +17,9 @@ T = TypeVar("T")
 WEIGHTS = (0, 1, 100, 500, 1000)
 MOST = 6
 """Gateways beside those that are kept, and deployments."""
+SETTLED_SECONDS = 1.0
+"""After which Envoy has heard of a replica and asked it for its health. It waits for those that a deployment is made
+with before it uses the deployment."""
 
 
 @dataclass
@@ -24,10 +29,16 @@ class Churn:
     zone: Zone
     random: Random
     kept: Sequence[Document]
-    deployments: dict[str, Document]
+    deployments: dict[str, Document] = field(default_factory=dict)
     gateways: dict[str, Document] = field(default_factory=dict)
     done: Counter[str] = field(default_factory=Counter)
     _made: int = 0
+    _since: dict[tuple[str, int], float] = field(default_factory=dict)
+    """When each deployment got each of its replicas; 0 for those that it was made with."""
+
+    def __post_init__(self) -> None:
+        """Make a deployment for the gateways that are kept."""
+        self._make([gateway["id"] for gateway in self.kept])
 
     def change(self) -> None:
         """Make one change that may be made now."""
@@ -62,14 +73,18 @@ class Churn:
     def _add_deployment(self) -> bool:
         if len(self.deployments) >= MOST:
             return False
+        self._make(self._some_gateways())
+        return True
+
+    def _make(self, gateway_ids: Sequence[str]) -> None:
         made = self.zone.deployment(
             self._name(),
-            gatewayIds=self._some_gateways(),
+            gatewayIds=gateway_ids,
             traffic={"weight": self.random.choice(WEIGHTS)},
             staticBackend=backend(*self._some_replicas()),
         )
         self.deployments[made["id"]] = made
-        return True
+        self._since.update({(made["id"], port): 0 for port in replicas(made)})
 
     def _remove_deployment(self) -> bool:
         deployment = self._any_deployment()
@@ -121,6 +136,10 @@ class Churn:
             return False
         self.zone.plane.put("deployment", changed)
         self.deployments = after
+        for port in replicas(changed) ^ replicas(deployment):
+            self._since.pop((changed["id"], port), None)
+        for port in replicas(changed) - replicas(deployment):
+            self._since[changed["id"], port] = time.monotonic()
         return True
 
     def _delete(self, kind: str, spec: Document) -> None:
@@ -128,11 +147,15 @@ class Churn:
         assert answer.status_code == 200, answer.text
 
     def _serves(self, deployments: dict[str, Document]) -> bool:
-        """Say whether each gateway that is kept has a deployment that is not disabled."""
-        serving = {
-            key for found in deployments.values() if not found.get("disabled") for key in found["gatewayIds"]
-        }
+        """Say whether each gateway that is kept has a deployment that serves it through such a change."""
+        serving = {key for found in deployments.values() if self._stays(found) for key in found["gatewayIds"]}
         return all(gateway["id"] in serving for gateway in self.kept)
+
+    def _stays(self, deployment: Document) -> bool:
+        """Say whether it is not disabled, and has a replica that is no news."""
+        latest, key = time.monotonic() - SETTLED_SECONDS, deployment["id"]
+        known = {port for port in replicas(deployment) if self._since.get((key, port), latest) < latest}
+        return bool(known) and not deployment.get("disabled", False)
 
     def _any_deployment(self) -> Document:
         return self.random.choice(list(self.deployments.values()))
@@ -150,3 +173,8 @@ class Churn:
     def _name(self) -> str:
         self._made += 1
         return f"churn-{self._made}"
+
+
+def replicas(deployment: Document) -> set[int]:
+    """Give the ports of a deployment's replicas."""
+    return {endpoint["port"] for endpoint in deployment["staticBackend"]["endpoints"]}

@@ -163,7 +163,7 @@ def control_plane(gateway: Running, folder: Path) -> Iterator[Plane]:
                 plane.process.wait()
 
 
-OFFERED = ["EAST", "WEST", "POISONED", "BUSY", "RESTARTED", "LOADED", "STUCK-CANARY", "STUCK-OTHER"]
+OFFERED = ["EAST", "WEST", "POISONED", "BUSY", "MOVED", "RESTARTED", "LOADED", "STUCK-CANARY", "STUCK-OTHER"]
 """The zones that the API offers: one a test, for what lingers of one test is not to be counted in another."""
 
 

@@ -18,6 +18,7 @@ from tests.real_envoy.fleet import (
     Proxy,
     Way,
     Zone,
+    backend,
     control_plane,
     counted,
     envoys,
@@ -146,8 +147,7 @@ def test_random_changes_fail_no_request(plane: Plane, gateway: Running) -> None:
     """As many as the API takes, of weights, deployments, replicas, gateways and names."""
     busy = zone(plane, gateway, "BUSY")
     kept = [busy.gateway(f"kept-{routing}", routing) for routing in ROUTINGS]
-    first = busy.deployment("first", *kept)
-    churn = Churn(busy, Random(SEED), kept, {first["id"]: first})  # noqa: S311 - to be the same each time
+    churn = Churn(busy, Random(SEED), kept)  # noqa: S311 - to be the same each time
     with (
         envoys(plane, "BUSY", "a", "b") as proxies,
         counted([busy.way(one) for one in kept], proxies) as count,
@@ -158,6 +158,20 @@ def test_random_changes_fail_no_request(plane: Plane, gateway: Running) -> None:
     assert count.failures == [], f"seed {SEED}: {churn.done}"
     nothing_failed(count, *proxies)
     assert len(churn.done) == KINDS, f"seed {SEED}: {churn.done}"
+
+
+def test_replicas_that_replace_all_others_serve_at_once(plane: Plane, gateway: Running) -> None:
+    """What fails, fails until their first health check, some milliseconds; Envoy would wait for up to two seconds."""
+    moved = zone(plane, gateway, "MOVED")
+    made = moved.gateway("moved")
+    alone = moved.deployment("alone", made)
+    with envoys(plane, "MOVED", "a") as [proxy], counted([moved.way(made)], [proxy]) as count:
+        for port in (*plane.replicas, *plane.replicas):
+            plane.put("deployment", {**alone, "staticBackend": backend(port)})
+            time.sleep(0.4)
+            before = len(count.failures)
+            time.sleep(0.2)
+            assert len(count.failures) == before, count.failures
 
 
 def test_a_restart_of_the_control_plane_sends_what_changed_alone(plane: Plane, gateway: Running) -> None:

@@ -42,6 +42,10 @@ GATHER_SECONDS = 1.0
 """How long after one Envoy came or went others are waited for: that says something new of every object."""
 RETRY_SECONDS = 1.0
 REST_SECONDS = 0.5
+MANY = 50
+"""Clients that have to be asked one by one: with more, what may be out of date waits until the fleet is in step..."""
+STALE_SECONDS = 0.1
+"""... but for as long as this, each time."""
 
 
 class Reporter:
@@ -107,11 +111,13 @@ class Reporter:
                 log.error("what was observed cannot be written now", error=str(error))  # noqa: TRY400 - it says it all
                 await asyncio.sleep(RETRY_SECONDS)
             # A fleet on its way somewhere is not asked all the time how far it is.
-            await asyncio.sleep(min(REST_SECONDS, 10 * (self._loop.time() - began)))
+            times = 10 if self._asked > MANY else 1
+            await asyncio.sleep(min(REST_SECONDS, times * (self._loop.time() - began)))
 
     async def _work(self) -> None:
         await self._hear(self._news.take())
-        while batch := self._batch():
+        until = self._loop.time() + STALE_SECONDS
+        while batch := self._batch(stale=self._asked <= MANY or self._loop.time() < until):
             clients = self._now()
             try:
                 await self._write({key: said for key in batch if (said := self._look(key, clients))}, clients)
@@ -134,19 +140,19 @@ class Reporter:
                     self._dirty.update(dict.fromkeys(self._subjects.of(type_url, name)))
                 await asyncio.sleep(0)
 
-    def _batch(self) -> list[Key]:
-        """Take objects to look at: what changed first, then what may be out of date."""
+    def _batch(self, *, stale: bool) -> list[Key]:
+        """Take objects to look at: what changed first, then, if there is time, what may be out of date."""
         together = self._together
         batch = list(itertools.islice(self._dirty, together))
         for key in batch:
             del self._dirty[key]
             self._stale.pop(key, None)
-        if len(batch) < together and self._loop.time() >= self._stale_from:
+        if stale and len(batch) < together and self._loop.time() >= self._stale_from:
             self._gathering = False
-            stale = list(itertools.islice(self._stale, together - len(batch)))
-            for key in stale:
+            more = list(itertools.islice(self._stale, together - len(batch)))
+            for key in more:
                 del self._stale[key]
-            batch += stale
+            batch += more
         return batch
 
     def _now(self) -> Clients:

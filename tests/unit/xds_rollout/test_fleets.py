@@ -126,24 +126,25 @@ def lost(rollout: Any, name: str) -> bool:
 
 
 def has_just(proxy: Proxy, served: Snapshot) -> None:
-    """Assert that a proxy has what is served, and else only what is withheld; and that we know it.
+    """Assert that a proxy has what is served, else only what is withheld or needed by that; and that we know it.
 
     Of what is withheld and unknown to us nobody can say which clusters it needs: then it loses none.
     """
     has, wanted = proxy.envoy.has, versions(served)
-    in_use = CLUSTERS if proxy.envoy.stream._still_used() is None else ""
+    in_use = proxy.envoy.stream._still_used()
+    spared = frozenset(CLUSTERS) if in_use is None else in_use
     for type_url in (CLUSTER, LISTENER, SCOPE):
         extra = has[type_url].keys() - wanted[type_url].keys()
         assert {n: v for n, v in has[type_url].items() if n not in extra} == wanted[type_url]
-        assert extra <= served.withheld.get(type_url, frozenset()) | set(in_use)
+        assert extra <= served.withheld.get(type_url, frozenset()) | spared
     for type_url in (ENDPOINTS, ROUTES):
         asked = proxy.envoy.named(type_url)
         extra = has[type_url].keys() - wanted[type_url].keys()
         assert {n: v for n, v in has[type_url].items() if n not in extra} == {
             n: v for n, v in wanted[type_url].items() if n in asked
         }
-        assert extra <= served.withheld.get(type_url, frozenset()) | set(in_use) or not proxy.envoy.delta
-    assert proxy.envoy.stream.synced or in_use
+        assert extra <= served.withheld.get(type_url, frozenset()) | spared or not proxy.envoy.delta
+    assert proxy.envoy.stream.synced or in_use is None
     assert proxy.envoy.stream.rejections == {}
 
 

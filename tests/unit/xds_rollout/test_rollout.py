@@ -243,6 +243,38 @@ def test_routes_of_a_refused_cluster_stay_back_while_they_change() -> None:
     assert zone.has(2, ROUTES) == {"gateway/a": "4"}
 
 
+def test_routes_that_turn_to_a_refused_cluster_later_stay_where_they_work() -> None:
+    """Also when they did not change with it."""
+    here = {"a": "d"}
+    zone = in_step(snapshot=defined(gateways={"a": 1}, deployments=["d"], needs=here))
+    zone.proxies[1].bad = {cluster("e", 1)}
+    zone.publish(defined(gateways={"a": 1}, deployments=["d", "e"], needs=here))
+    zone.settle()
+    zone.publish(defined(gateways={"a": 2}, deployments=["e"], needs={"a": "e"}))
+    for seconds in (0, 31):
+        zone.wait(seconds)
+        zone.settle()
+        assert zone.has(2, ROUTES) == {"gateway/a": "1"}
+        assert zone.has(2, CLUSTER) == {"deployment/d": "1"}
+        assert zone.proxies[1].given[-1] == zone.proxies[2].given[-1]
+
+
+def test_what_all_were_given_though_none_answered_is_what_to_go_back_to() -> None:
+    """A canary that was too slow proved nothing; still nobody is to lose what it has."""
+    zone = Zone()
+    zone.publish(ONE)
+    for number in (1, 2):
+        zone.join(number)
+    zone.wait(5)
+    zone.publish(TWO)
+    zone.proxies[2].bad = {routes("a", 2)}
+    assert (zone.rollout.canary, zone.rollout.served) == (2, ONE)
+    zone.deliver(2)
+    zone.settle()
+    assert [zone.has(number, ROUTES) for number in (1, 2)] == [{"gateway/a": "1"}] * 2
+    assert zone.rollout.refused[ROUTES, "gateway/a"].resource == routes("a", 2)
+
+
 def test_who_refuses_what_another_accepted_is_odd() -> None:
     """Nobody else is touched, and nothing is held back."""
     zone = in_step()

@@ -79,6 +79,8 @@ class ModelEnvoy:
             return
         self.refused -= {(response.type_url, name) for name, _ in contents(response)}
         self._apply(response)
+        if not self.delta:  # as Envoy: what it has applied it names, though its ACK waits for warm clusters
+            self.versions[response.type_url] = response.version_info
         self._follow(response.type_url)
         self.held.append(response)
         self._release()
@@ -95,8 +97,6 @@ class ModelEnvoy:
     def _release(self) -> None:
         for response in [r for r in self.held if r.type_url != CLUSTER or not self.warming]:
             self.held.remove(response)
-            if not self.delta:
-                self.versions[response.type_url] = response.version_info
             self._say(ack(response, *self._names(response.type_url)))
 
     def _apply(self, response: Any) -> None:

@@ -62,7 +62,7 @@ class DeltaStream(Stream[DeltaDiscoveryRequest, DeltaResponse]):
         return DeltaResponse(track.type_url, nonce, self.version, resources, removed)
 
     def _matches(self, track: Track, wanted: Wanted) -> bool:
-        return track.has(wanted, self._withheld(track))
+        return track.has(wanted, self._spared(track))
 
 
 def _owes_an_answer(track: Track, wanted: Wanted) -> bool:

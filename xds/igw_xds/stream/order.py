@@ -233,6 +233,11 @@ class Stream(ABC, Generic[RequestT, ResponseT]):
         withheld = {} if self._snapshot is None else self._snapshot.withheld
         return withheld.get(track.type_url, frozenset())
 
+    def _spared(self, track: Track) -> frozenset[str]:
+        """Give the names that the client may have though they are not served: withheld, or needed by what is."""
+        in_use = self._in_use if track.type_url in REMOVED_LAST else None
+        return self._withheld(track) | (in_use or frozenset())
+
     def _gone(self, track: Track, wanted: Wanted) -> set[str]:
         """Give the names that the client was told of and is to lose."""
         return track.gone(wanted) - self._withheld(track)

@@ -64,7 +64,7 @@ class SotwStream(Stream[DiscoveryRequest, SotwResponse]):
 
     def _matches(self, track: Track, wanted: Wanted) -> bool:
         if track.type_url in ROOTS:
-            return track.has(wanted, self._withheld(track))
+            return track.has(wanted, self._spared(track))
         return all(track.accepted.get(name) == resource for name, resource in wanted.items())
 
 

@@ -188,12 +188,12 @@ class Track:
             if name in self.told and name not in wanted
         }
 
-    def has(self, wanted: Wanted, withheld: AbstractSet[str]) -> bool:
-        """Say whether the client has accepted just these, whatever it has of what is withheld."""
+    def has(self, wanted: Wanted, spared: AbstractSet[str]) -> bool:
+        """Say whether the client has accepted just these, and else at most what is spared."""
         differing = self.accepted.differing(self.source)
         if differing is None:
             differing = self.accepted.keys() | wanted.keys()
-        return all(self.accepted.get(n) == wanted.get(n) for n in differing if n not in withheld)
+        return all(self.accepted.get(n) == wanted.get(n) for n in differing if n in wanted or n not in spared)
 
     def reconsider(self, wanted: Wanted) -> None:
         """Forget refusals of what we no longer want: other content is sent, and what is no more removed."""
