@@ -184,6 +184,37 @@ def test_what_was_refused_together_is_tried_apart(transport: str) -> None:
     assert sent(client.publish(routes_of(q=3, r=2, z=2))) == [("routes", ["q:3"], [])]
 
 
+def test_what_was_refused_with_what_is_gone_is_tried_apart() -> None:
+    """Of two that were refused together one was replaced since: the other is not to blame for that [our choice]."""
+    client = wanting("delta", "q", "r")
+    [together] = client.publish(routes_of(q=2, r=2))
+    assert client.publish(routes_of(q=2, r=3)) == []
+    [alone, replaced_since] = client.nack(together)
+    assert sent([alone, replaced_since]) == [("routes", ["q:2"], []), ("routes", ["r:3"], [])]
+    for response in (alone, replaced_since):
+        client.ack(response)
+    assert (client.stream.rejections, client.stream.synced) == ({}, True)
+
+
+def test_the_good_one_of_two_is_not_blamed_when_the_other_was_sent_anew() -> None:
+    """Endpoints of a cluster that warms again are sent while the refused ones are open [our choice]."""
+    client = wanting("delta", "r")
+    [missing] = client.want(ENDPOINTS, "a", "b")
+    client.ack(missing)
+    changed = {"clusters": {"a": 1}, "listeners": ["l"], "scopes": ["s"], "routes": ["r"]}
+    [together] = client.publish(world(**changed, endpoints={"a": 2, "b": 2}))
+    clusters, anew = client.publish(world(**{**changed, "clusters": {"a": 2}}, endpoints={"a": 3, "b": 2}))
+    assert sent([together, clusters, anew]) == [
+        ("endpoints", ["b:2", "a:2"], []),
+        ("clusters", ["a:2"], []),
+        ("endpoints", ["a:3"], []),
+    ]
+    [tried] = client.nack(together)
+    assert sent([tried]) == [("endpoints", ["b:2"], [])]
+    client.ack(tried)
+    assert client.stream.standing(ENDPOINTS, "b") == Holds(content("b", 2))
+
+
 def test_many_are_tried_in_parts() -> None:
     """Of a thousand, one bad one is found in three rounds of at most sixteen responses [our choice]."""
     names = [f"r{number:03}" for number in range(1000)]

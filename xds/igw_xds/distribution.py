@@ -103,6 +103,11 @@ class Distribution:
         """Say whether a proxy has all that is served, and accepted it."""
         return receiver.stream.snapshot is self.rollout.served and receiver.stream.synced
 
+    @property
+    def behind(self) -> int:
+        """Count the proxies that do not have all that is served."""
+        return sum(not (r.proxyless or self.in_step(r)) for r in self.receivers.values())
+
     def clients(self) -> Sequence[Client]:
         """Give each proxy once, by id: those in step as one, for they have the same.
 
@@ -257,6 +262,11 @@ class Distributions:
         if not zone.receivers and not zone.known:
             zone.close()
             self._zones.pop(self._zoning.key(zone.zone), None)
+
+    @property
+    def behind(self) -> int:
+        """Count the proxies that do not have all that is served."""
+        return sum(zone.behind for zone in self)
 
     def clients(self, key: str) -> Sequence[Client]:
         """Give the proxies of a zone."""

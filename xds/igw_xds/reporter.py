@@ -51,9 +51,18 @@ STALE_SECONDS = 0.1
 class Reporter:
     """Says of each object what was observed of it; `publish` tells it of changes, `run` does the rest."""
 
-    def __init__(self, store: Store, news: News, subjects: Subjects, clients: Clients) -> None:
+    def __init__(
+        self,
+        store: Store,
+        news: News,
+        subjects: Subjects,
+        clients: Clients,
+        behind: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Begin; `behind` counts the proxies that are not in step, in all zones."""
         self.health = Health(lambda deployment_id: news.changed([(Kind.DEPLOYMENT, deployment_id)]))
         self._store, self._news, self._subjects, self._clients = store, news, subjects, clients
+        self._behind = behind
         self._asked = 1
         """How many clients the last look asked, in all zones."""
         self._loop = asyncio.get_running_loop()
@@ -102,7 +111,7 @@ class Reporter:
         """Look at what may have changed, and write down what did."""
         while True:
             await self._news.wait(0.25 if self._deleting or self._dirty else 1.0)
-            await asyncio.sleep(COALESCE_SECONDS)
+            await self._coalesce()
             self._stale.update(dict.fromkeys(itertools.islice(self._next_in_round(), self._share)))
             began = self._loop.time()
             try:
@@ -110,9 +119,14 @@ class Reporter:
             except UnavailableError as error:
                 log.error("what was observed cannot be written now", error=str(error))  # noqa: TRY400 - it says it all
                 await asyncio.sleep(RETRY_SECONDS)
-            # A fleet on its way somewhere is not asked all the time how far it is.
-            times = 10 if self._asked > MANY else 1
-            await asyncio.sleep(min(REST_SECONDS, times * (self._loop.time() - began)))
+            await asyncio.sleep(min(REST_SECONDS, self._loop.time() - began))
+
+    async def _coalesce(self) -> None:
+        """Wait for more of the same; a fleet on its way somewhere is not asked all the time how far it is."""
+        until = self._loop.time() + REST_SECONDS
+        await asyncio.sleep(COALESCE_SECONDS)
+        while self._behind() > MANY and self._loop.time() < until:  # noqa: ASYNC110 - each ACK would be an event
+            await asyncio.sleep(COALESCE_SECONDS)
 
     async def _work(self) -> None:
         await self._hear(self._news.take())

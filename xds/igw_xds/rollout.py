@@ -159,9 +159,12 @@ class Rollout:
     def tick(self, now: float) -> None:
         """Let the time pass."""
         expired = [key for key, (deadline, _) in self._leaving.items() if deadline <= now]
-        for key in expired:
-            del self._leaving[key]
         if expired:
+            in_use = self._needed_again()
+            for key in expired:
+                resource = self._leaving.pop(key)[1]
+                if key[1] in in_use:
+                    self._leaving[key] = now + max(self.grace_seconds, 1), resource
             self._retarget(now)
         if self._deadline is not None and self._deadline <= now:
             if self.canary is not None:
@@ -363,6 +366,12 @@ class Rollout:
         for type_url, name in product(LINGERING, missing):
             if (resource := before.of(type_url).get(name)) is not None:
                 yield type_url, resource
+
+    def _needed_again(self) -> frozenset[str]:
+        """Give the clusters that are needed if what is not proven goes back."""
+        before = [resource for resource in self._unproven.values() if resource is not None]
+        named = [name for resource in before for name in resource.needs or ()]
+        return closure(named, (self.target or NO_RESOURCES).of(CLUSTER))
 
     def _same(self, target: Snapshot) -> Snapshot:
         """Give the target there is when the new one is no other."""

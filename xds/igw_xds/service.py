@@ -126,7 +126,8 @@ async def serve(
     Raises CannotListenError, and an exception group when a part of it fails.
     """
     settings = state.settings
-    reporter = Reporter(store, state.news, state.subjects, state.zones.clients)
+    zones = state.zones
+    reporter = Reporter(store, state.news, state.subjects, zones.clients, lambda: zones.behind)
     listening = listening_socket("xds, operations", settings.ops.host, settings.ops.port)
     discovery = listening_socket("xds, gRPC", settings.grpc.host, settings.grpc.port)
     parts = [

@@ -83,7 +83,9 @@ def test_what_is_shown() -> None:
     assert address == {"address": "127.0.0.1", "port_value": 9901}
 
 
-@pytest.mark.parametrize("xds", [HostPort("10.0.0.1", 18000), HostPort("control-plane", 18000), AT_SOCKET.xds])
+@pytest.mark.parametrize(
+    "xds", [HostPort("10.0.0.1", 18000), HostPort("control-plane", 18000), AT_SOCKET.xds]
+)
 @pytest.mark.parametrize("stats", [None, HostPort("0.0.0.0", 9902), HostPort("::1", 9902)])
 def test_envoy_takes_it(tmp_path: Path, xds: HostPort | Path, stats: HostPort | None) -> None:
     """The real one, for addresses, names and sockets."""

@@ -540,6 +540,23 @@ def test_routes_that_are_kept_keep_the_clusters_that_they_need() -> None:
     assert zone.proxies[2].standing(CLUSTER, "deployment/old") == Lacks()
 
 
+def test_what_may_go_back_keeps_the_clusters_that_it_would_need() -> None:
+    """New clusters may take longer to warm than the old ones linger: nobody has accepted the new routes by then."""
+    zone = in_step(snapshot=defined(gateways={"a": 1}, deployments=["old"], needs={"a": ["old"]}))
+    zone.publish(defined(gateways={"a": 2}, deployments=["new"], needs={"a": ["new"]}))
+    zone.wait(31)
+    zone.proxies[1].bad = zone.proxies[2].bad = zone.proxies[3].bad = {routes("a", 2)}
+    zone.settle()
+    for proxy in zone.proxies.values():
+        assert proxy.standing(ROUTES, "gateway/a") == Holds(routes("a", 1))
+        assert proxy.standing(CLUSTER, "deployment/old") == Holds(cluster("old", 1))
+    zone.publish(defined(gateways={"a": 3}, deployments=["new"], needs={"a": ["new"]}))
+    zone.settle()
+    zone.wait(31)
+    zone.settle()
+    assert zone.has(1, CLUSTER) == {"deployment/new": "1"}
+
+
 def test_a_zone_without_anything_is_served_all_the_same() -> None:
     """An unknown zone gets an empty snapshot, and nobody waits for an answer to nothing."""
     zone = Zone()

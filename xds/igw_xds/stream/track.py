@@ -270,7 +270,7 @@ class Track:
             resources = {
                 name: r for name, r in resources.items() if self.accepted.get(name) != r
             } or resources
-        elif len(resources) + bool(removed) > 1:
+        elif len(offer.resources) + bool(offer.removed) > 1:  # what is not to be had any more may be to blame
             self.suspected.extend(_parts(resources, removed))
             return Rejected(self.type_url, offer.names, text, final=False)
         self.refused.update({name: Refusal(r, text) for name, r in resources.items()})
