@@ -1,4 +1,4 @@
-"""Random changes of a zone through the API that its clients must not notice: the same ones for the same seed.
+"""Random changes of a zone through the API that its clients must not notice: much the same ones for the same seed.
 
 Gateways that clients use stay, and each keeps a deployment of the model that is not disabled and of which one replica
 is no news to Envoy; all else may change. Replicas that replace all others at once wait for their first health check.

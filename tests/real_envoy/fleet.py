@@ -1,21 +1,18 @@
 """A fleet for tests: one `igw xds` that may be restarted on its ports, and Envoys of zones on ports of their own.
 
-What requests need besides, extauth, extproc, model servers and tokens, is the shared demo's. `counted` are the
-clients: each asks on and on over one connection that is kept, and every answer counts.
+What requests need besides, extauth, extproc, model servers and tokens, is the shared demo's.
 """
 
 import contextlib
-import http.client
 import json
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,15 +24,14 @@ from igw_demo.tokens import ORGANIZATION
 from igw_xds.bootstrap import Node, bootstrap
 from igw_xds.settings import HostPort
 
+from tests.real_envoy.counting import LOOPBACK, Way
 from tests.real_envoy.launched import free_ports
 from tests.real_envoy.running import REPLICAS, Running, chat, eventually
 
 Document = dict[str, Any]
-LOOPBACK = "127.0.0.1"
 MODEL = "demo/small"
 CANARY_SECONDS = 2.0
 """Short for tests that wait for it to pass, and long enough for an Envoy on a busy machine to answer in time."""
-PAUSE_SECONDS = 0.01
 ROUTINGS: Mapping[str, Document] = {
     "body": {"bodyBasedRouting": {"apiType": "API_TYPE_OPENAI"}},
     "header": {"headerBasedRouting": {"headerName": "X-Model-Name"}},
@@ -72,8 +68,23 @@ class Plane:
     def stop(self) -> None:
         """End it as an operator does."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
         assert self.process.wait(15) == 0, self.log()
+
+    def work(self, seconds: float) -> bool:
+        """Let it work for a moment alone; it is frozen then. False, for it is no condition."""
+        self.thaw()
+        time.sleep(seconds)
+        self._signal(signal.SIGSTOP)
+        return False
+
+    def thaw(self) -> None:
+        """Let it work again."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, signum: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(signum)
 
     def log(self) -> str:
         return (self.folder / "xds").read_text()
@@ -292,7 +303,7 @@ class Zone:
     def _named(self, name: str) -> str:
         return f"{self.name.lower()}-{name}"  # names are unique over all zones
 
-    def way(self, gateway: Document, model: str = MODEL) -> "Way":
+    def way(self, gateway: Document, model: str = MODEL) -> Way:
         """Give how to ask a gateway for a model, however it finds the model."""
         headers = {"Host": host(gateway), "Authorization": f"Bearer {self.token}"}
         headers |= {"Content-Type": "application/json"}
@@ -321,66 +332,3 @@ def host(gateway: Document) -> str:
 def backend(*ports: int) -> Document:
     """Give a backend of replicas on these ports."""
     return {"endpoints": [{"address": LOOPBACK, "port": port} for port in ports]}
-
-
-@dataclass(frozen=True)
-class Way:
-    """A request: how to ask a gateway for a model."""
-
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-
-    def ask(self, port: int) -> int:
-        """Ask once at a port; give the status."""
-        connection = http.client.HTTPConnection(LOOPBACK, port, timeout=30)
-        with contextlib.closing(connection):
-            return self.over(connection)[0]
-
-    def over(self, connection: http.client.HTTPConnection) -> tuple[int, bytes]:
-        """Ask over a connection; give the answer's status and content."""
-        connection.request("POST", self.path, self.body, dict(self.headers))
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-
-
-@dataclass
-class Count:
-    """What the clients saw: good answers by proxy, and what went wrong in words."""
-
-    served: Counter[str] = field(default_factory=Counter)
-    failures: list[str] = field(default_factory=list)
-
-
-@contextlib.contextmanager
-def counted(ways: Sequence[Way], proxies: Sequence[Proxy]) -> Iterator[Count]:
-    """Keep a client asking each proxy in each way while the context is open."""
-    count, stop = Count(), threading.Event()
-    threads = [
-        threading.Thread(target=_ask_on, args=(way, proxy, count, stop)) for way in ways for proxy in proxies
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield count
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-
-
-def _ask_on(way: Way, proxy: Proxy, count: Count, stop: threading.Event) -> None:
-    connection = http.client.HTTPConnection(LOOPBACK, proxy.port(), timeout=30)
-    with contextlib.closing(connection):
-        while not stop.is_set():
-            try:
-                status, content = way.over(connection)
-            except (OSError, http.client.HTTPException) as error:
-                count.failures.append(f"{proxy.id} {way.headers['Host']} {error!r}")
-                connection.close()
-            else:
-                count.served[proxy.id] += status == 200
-                if status != 200:
-                    what = f"{proxy.id} {way.headers['Host']} {way.path} {status} {content[:200]!r}"
-                    count.failures.append(f"{time.monotonic():.3f} {what}")
-            stop.wait(PAUSE_SECONDS)

@@ -6,6 +6,7 @@ What nobody told of is looked at once a minute all the same. What is said is in 
 import asyncio
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -28,9 +29,9 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 COALESCE_SECONDS = 0.05
-TOGETHER = 250
+TOGETHER = 50
 """At most so many objects in one transaction, and at once with one Envoy: others write, and work, too."""
-LEAST_TOGETHER = 10
+LEAST_TOGETHER = 5
 SWEEP_SECONDS = 60
 DELETING_SECONDS = 1.0
 """How long a deleted object stays at least."""
@@ -73,6 +74,7 @@ class Reporter:
         self._gathering = True
         self._deleting: dict[Key, float] = {}
         self._round: Iterator[Key] = iter(())
+        self._swept_at = self._loop.time()
 
     def publish(self, change: Change, world: World, snapshots: Mapping[str, Snapshot]) -> None:
         """Take a change of the store, the world after it, and the snapshots that are served for it, by zone."""
@@ -112,8 +114,8 @@ class Reporter:
         while True:
             await self._news.wait(0.25 if self._deleting or self._dirty else 1.0)
             await self._coalesce()
-            self._stale.update(dict.fromkeys(itertools.islice(self._next_in_round(), self._share)))
             began = self._loop.time()
+            self._stale.update(dict.fromkeys(itertools.islice(self._next_in_round(), self._share(began))))
             try:
                 await self._work()
             except UnavailableError as error:
@@ -221,10 +223,11 @@ class Reporter:
         """Say how many objects are looked at before others have their turn: each is asked of every Envoy."""
         return max(LEAST_TOGETHER, TOGETHER // max(1, self._asked))
 
-    @property
-    def _share(self) -> int:
-        """Say how many objects are looked at each time though nobody told of them."""
-        return len(self._said) // SWEEP_SECONDS + 1
+    def _share(self, now: float) -> int:
+        """Say how many objects are looked at now though nobody told of them: all of them in a minute."""
+        due = math.ceil(len(self._said) * (now - self._swept_at) / SWEEP_SECONDS)
+        self._swept_at = now
+        return due
 
     def _next_in_round(self) -> Iterator[Key]:
         yield from self._round

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from igw_xds.names import LISTENER as INGRESS
 from igw_xds.rollout import Refused
-from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, NO_RESOURCES, ROUTES
-from igw_xds.stream import Accepted, Holds, Lacks
+from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, NO_RESOURCES, ROUTES, Resource
+from igw_xds.stream import Accepted, Holds, Lacks, Rejected
 
 from tests.unit.xds_rollout.zone import Proxy, Zone, cluster, defined, names, routes
 from tests.unit.xds_stream.builders import content
@@ -178,6 +178,12 @@ def test_nothing_goes_backwards() -> None:
 # Refusals
 
 
+def times_given(zone: Zone, resource: Resource) -> int:
+    """Count how often the first proxy was given a resource."""
+    given = [snapshot.of(t).get(resource.name) for snapshot in zone.proxies[1].given for t in snapshot.groups]
+    return given.count(resource)
+
+
 def test_what_the_canary_refuses_nobody_else_is_given() -> None:
     """All keep its last accepted version; all else of the same change goes on."""
     zone = in_step()
@@ -205,6 +211,7 @@ def test_a_new_definition_releases_what_was_refused() -> None:
     zone.settle()
     assert zone.rollout.refused.keys() == {(ROUTES, "gateway/a")}
     assert zone.has(1, ROUTES) == {"gateway/a": "1", "gateway/b": "1"}
+    assert times_given(zone, routes("a", 2)) == 1
     zone.publish(defined(gateways={"a": 3, "b": 1}))
     zone.settle()
     assert (zone.rollout.refused, zone.has(3, ROUTES)) == ({}, {"gateway/a": "3", "gateway/b": "1"})
@@ -325,15 +332,47 @@ def test_what_was_accepted_while_newer_waited_is_what_to_go_back_to() -> None:
     assert [zone.has(number, ROUTES)["gateway/a"] for number in (1, 2, 3)] == ["2"] * 3
 
 
-def test_a_late_answer_to_what_is_long_gone_changes_nothing_to_go_back_to() -> None:
+def half_way() -> Zone:
+    """Give a zone with two changes on their way: the canary has not answered the first, and the newer waits."""
+    zone = in_step(snapshot=defined(gateways={"a": 1, "b": 1}))
+    zone.publish(defined(gateways={"a": 2, "b": 2}))
+    zone.publish(defined(gateways={"a": 3, "b": 3}))
+    return zone
+
+
+def answer(zone: Zone, number: int, name: str, content: int, *, refused: bool = False) -> None:
+    """Let a proxy answer routes of a number."""
+    key, resource, proxy = (ROUTES, f"gateway/{name}"), routes(name, content), zone.proxies[number]
+    names = frozenset({key[1]})
+    proxy.refused[key] = resource
+    if not refused:
+        proxy.has[key] = proxy.refused.pop(key)
+    said = Rejected(ROUTES, names, "no") if refused else Accepted(ROUTES, names)
+    zone.rollout.hear(number, f"envoy-{number}", said, zone.now)
+
+
+@pytest.mark.parametrize("accepted_first", [True, False])
+def test_what_the_canary_accepted_of_what_is_not_to_be_had_counts(*, accepted_first: bool) -> None:
+    """Of a change of which it refuses a part, and that a newer one replaces: before the refusal or after it."""
+    zone = half_way()
+    zone.proxies[1].idle = False
+    if accepted_first:
+        answer(zone, 1, "a", 2)
+    answer(zone, 1, "b", 2, refused=True)
+    if not accepted_first:
+        answer(zone, 1, "a", 2)
+    answer(zone, 1, "a", 3, refused=True)
+    assert zone.rollout.refused[ROUTES, "gateway/a"].kept == routes("a", 2)
+
+
+def test_a_late_answer_to_what_is_older_changes_nothing_to_go_back_to() -> None:
     """A slow proxy that accepts the one before last does not make that the last accepted."""
-    zone = in_step()
-    zone.publish(TWO)
-    zone.deliver(1)
-    zone.proxies[1].bad = {routes("a", 3)}
-    zone.publish(defined(gateways={"a": 3}))
-    zone.rollout.hear(3, "envoy-3", Accepted(ROUTES, frozenset({"gateway/a"})), zone.now)
-    zone.settle()
+    zone = half_way()
+    zone.proxies[1].idle = False
+    answer(zone, 1, "a", 2)
+    answer(zone, 3, "a", 1)
+    answer(zone, 1, "b", 2, refused=True)
+    answer(zone, 1, "a", 3, refused=True)
     assert zone.rollout.refused[ROUTES, "gateway/a"].kept == routes("a", 2)
 
 
@@ -502,6 +541,7 @@ def test_what_lingers_is_what_was_served() -> None:
     zone.publish(defined())
     zone.settle()
     assert [zone.has(number, CLUSTER) for number in (1, 2, 3)] == [{"deployment/d": "1"}] * 3
+    assert times_given(zone, cluster("d", 2)) == 1
     zone.wait(30)
     zone.settle()
     assert zone.has(2, CLUSTER) == {}
