@@ -1,4 +1,4 @@
-"""Clients that count: each asks one proxy in one way, on and on over a connection that is kept, and no failure is lost."""
+"""Clients that count: each asks one proxy in one way, on and on over one connection, and no failure is lost."""
 
 import contextlib
 import http.client

@@ -83,5 +83,5 @@ def test_the_check_can_fail() -> None:
 
 
 def test_the_discovery_server_does_without_grpc() -> None:
-    """Its wire is ours (docs/decisions/0010): gRPC's library is slower, and a process pays for it at the start."""
+    """Its wire is ours (docs/decisions/0012): gRPC's library is slower, and a process pays for it at the start."""
     assert "grpc" not in {name.partition(".")[0] for name in imported("igw_xds.server")}
