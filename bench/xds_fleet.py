@@ -9,6 +9,7 @@ first proxy fetches all there is; the others come back with what it had, as afte
 import argparse
 import asyncio
 import json
+import math
 import os
 import platform
 import statistics
@@ -46,6 +47,8 @@ COLUMNS = (
 )
 HEAD = ("| " + " | ".join(COLUMNS) + " |", "|" + "---:|" * len(COLUMNS))
 CHANGE_SECONDS = 60.0
+WARM_UP = 2
+"""Changes that do not count: Python's first calls of everything."""
 PAUSE_SECONDS = 0.2
 """Between changes, for statuses to be written."""
 PER_PROCESS = 500
@@ -141,7 +144,8 @@ def _row(seen: Figures) -> str:
 
 
 def _quantile(ordered: Sequence[float], part: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
+    """Give the nearest rank."""
+    return ordered[max(0, math.ceil(len(ordered) * part) - 1)]
 
 
 async def _measure(gateways: int, proxies: int, changes: int) -> Figures:
@@ -156,7 +160,10 @@ async def _measure(gateways: int, proxies: int, changes: int) -> Figures:
             await plane.settled(proxies)
             back = time.monotonic() - began
             await plane.calm()
-            memory, spent = plane.megabytes, cpu_seconds(plane.pid)
+            memory = plane.megabytes
+            for number in range(WARM_UP):
+                await _change(client, fleet, plane.target, -1 - number)
+            spent = cpu_seconds(plane.pid)
             seen = [await _change(client, fleet, plane.target, number) for number in range(changes)]
             spent = (cpu_seconds(plane.pid) - spent) / changes
         return Figures(
@@ -234,7 +241,7 @@ async def _change(client: httpx.AsyncClient, fleet: Fleet, target: Record, numbe
     """Change a weight, and wait until every proxy acknowledged the routes."""
     while not fleet.lines.empty():
         fleet.lines.get_nowait()
-    document = {**target.spec, "traffic": {"weight": 3 + number}}
+    document = {**target.spec, "traffic": {"weight": 10 + number}}
     document.pop("organizationId")
     began, seconds, size, done = time.monotonic(), list[float](), 0, set[int]()
     patch = asyncio.create_task(client.patch(f"/deployments/{target.id}", json=document))

@@ -9,6 +9,7 @@ is from the PATCH that is sent, and from its answer, to the first such answer's 
 import argparse
 import asyncio
 import json
+import math
 import os
 import platform
 import secrets
@@ -35,6 +36,8 @@ BEGIN, END = "<!-- visible:begin -->\n", "<!-- visible:end -->"
 DOMAIN = "gw.localhost"
 ROUTES_EACH = 5
 SEEN_SECONDS = 10.0
+WARM_UP = 2
+"""Changes that do not count: Python's first calls of everything."""
 PAUSE_SECONDS = 0.1
 COLUMNS = (
     *("gateways", "routes", "first load", "PATCH → client p50", "p90", "p99", "most"),
@@ -62,7 +65,7 @@ class Figures:
 
 def _quantiles(seconds: Sequence[float], parts: Sequence[float]) -> Sequence[float]:
     ordered = sorted(seconds)
-    return [ordered[min(len(ordered) - 1, int(len(ordered) * part))] for part in parts]
+    return [ordered[max(0, math.ceil(len(ordered) * part) - 1)] for part in parts]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -115,6 +118,8 @@ async def _measure(gateways: int, changes: int) -> Figures:
         async with plane.client() as client:
             host = gateway_host(plane.target.spec["gatewayIds"][0], DOMAIN)
             asking = await Asking.begin(listen, host, token)
+            for number in range(WARM_UP):
+                await _change(client, plane, asking, -1 - number)
             seen = [await _change(client, plane, asking, number) for number in range(changes)]
         return Figures(gateways, load, seen)
 
@@ -170,7 +175,7 @@ async def _change(
     client: httpx.AsyncClient, plane: Plane, asking: Asking, number: int
 ) -> tuple[float, float]:
     """Rename the model; give the seconds until the client is led to it, from the PATCH and from its answer."""
-    model = f"bench/{number}"
+    model = f"bench/changed-{number}"
     if (status := await asking.status(model)) != httpx.codes.NOT_FOUND:
         raise FailedError(f"before the change: {status}")
     document = {**plane.target.spec, "model": {**plane.target.spec["model"], "name": model}}

@@ -35,7 +35,7 @@ def connected(name: str, since: float, **fields: Any) -> Connected:
 
 GOOD = connected("good", 7200, synced=True, canary=True, last_ack=Ack(ROUTES, NOW - 3))
 BAD = connected("bad", 60, rejections={CLUSTER: NACK.text}, last_nack=NACK)
-STRAY = connected("stray", 9, reason="zone US-EAST-4 is not one of ours")
+STRAY = connected("stray", 9, stray=True, reason="zone US-EAST-4 is not one of ours")
 
 
 def printed(printable: Table) -> list[str]:
