@@ -41,9 +41,22 @@ WARM_UP = 2
 PAUSE_SECONDS = 0.1
 COLUMNS = (
     *("gateways", "routes", "first load", "PATCH → client p50", "p90", "p99", "most"),
-    *("its answer → client p50", "p99"),
+    *("its answer → client p50", "p99", "publication → ACK, mean", "within 10 ms"),
 )
 HEAD = "| " + " | ".join(COLUMNS) + " |\n|" + "---:|" * len(COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Propagation:
+    """What the control plane says of routes: ACKs, their seconds since the publication, and those within 10 ms."""
+
+    count: float
+    seconds: float
+    soon: float
+
+    def since(self, before: "Propagation") -> "Propagation":
+        """Give what came after."""
+        return Propagation(self.count - before.count, self.seconds - before.seconds, self.soon - before.soon)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +67,16 @@ class Figures:
     load: float
     changes: Sequence[tuple[float, float]]
     """From the PATCH, and from its answer."""
+    propagation: Propagation
 
     def row(self) -> str:
         """Give the row as Markdown."""
         sent, answered = ([pair[which] for pair in self.changes] for which in (0, 1))
         times = [*_quantiles(sent, (0.5, 0.9, 0.99, 1)), *_quantiles(answered, (0.5, 0.99))]
         cells = (f"{self.gateways:,}", f"{ROUTES_EACH * self.gateways:,}", f"{self.load:.1f} s")
-        return "| " + " | ".join((*cells, *(f"{1000 * seconds:.1f} ms" for seconds in times))) + " |"
+        times.append(self.propagation.seconds / self.propagation.count)
+        share = f"{100 * self.propagation.soon / self.propagation.count:.1f} %"
+        return "| " + " | ".join((*cells, *(f"{1000 * seconds:.1f} ms" for seconds in times), share)) + " |"
 
 
 def _quantiles(seconds: Sequence[float], parts: Sequence[float]) -> Sequence[float]:
@@ -120,8 +136,22 @@ async def _measure(gateways: int, changes: int) -> Figures:
             asking = await Asking.begin(listen, host, token)
             for number in range(WARM_UP):
                 await _change(client, plane, asking, -1 - number)
+            before = await _propagation(plane)
             seen = [await _change(client, plane, asking, number) for number in range(changes)]
-        return Figures(gateways, load, seen)
+            return Figures(gateways, load, seen, (await _propagation(plane)).since(before))
+
+
+async def _propagation(plane: Plane) -> Propagation:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        text = (await client.get(f"http://{LOOPBACK}:{plane.ops}/metrics")).text
+    lines = dict(line.rpartition(" ")[::2] for line in text.splitlines() if "propagation_seconds" in line)
+    name = "igw_xds_propagation_seconds"
+    wanted = (
+        f'{name}_count{{type="rds"}}',
+        f'{name}_sum{{type="rds"}}',
+        f'{name}_bucket{{le="0.01",type="rds"}}',
+    )
+    return Propagation(*(float(lines[key]) for key in wanted))
 
 
 def _services(processes: Processes, folder: Path, extauth: int, authority: int, ops: int) -> str:

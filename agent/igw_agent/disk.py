@@ -126,12 +126,16 @@ class Disk:
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         self._path.chmod(0o600)  # before SQLite makes the files beside it with the same mode
         # Without an isolation level the driver begins no transaction of its own.
-        self._database = sqlite3.connect(
+        database = sqlite3.connect(
             self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
-        self._prepare(self._database)
-        saved = self._read(self._database)
-        self._has = saved.contents
+        try:
+            self._prepare(database)
+            saved = self._read(database)
+        except BaseException:
+            database.close()  # one of which we do not know what it has is not written to
+            raise
+        self._database, self._has = database, saved.contents
         return saved
 
     def _read(self, database: sqlite3.Connection) -> Saved:

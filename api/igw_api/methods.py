@@ -52,8 +52,3 @@ SERVICES = {
 def writes(method: Method) -> bool:
     """Say whether a method changes anything, and so needs the role admin."""
     return not method.startswith(("Get", "List"))
-
-
-def looks_inside(method: Method) -> bool:
-    """Say whether a method shows what is no organisation's own, and so needs the role operator."""
-    return "Prox" in method

@@ -58,7 +58,7 @@ class Access:
 def access(given: Given, environment: Mapping[str, str]) -> Access:
     """Give the server and the token. Raises FailedError where there is none, or a file cannot be read."""
     configured = configuration(environment)
-    server = _url(
+    server = checked_url(
         given.server or environment.get("IGW_SERVER") or configured.server or LOCAL_SERVER, "the server"
     )
     return Access(server, _token(given, environment, configured, server))
@@ -113,7 +113,7 @@ def _token(given: Given, environment: Mapping[str, str], configured: Configured,
         return token
     if path := environment.get("IGW_TOKEN_FILE"):
         return _read(Path(path))
-    if configured.token_file and _url(configured.server or LOCAL_SERVER, "the server") == server:
+    if configured.token_file and checked_url(configured.server or LOCAL_SERVER, "the server") == server:
         return _read(configured.token_file)
     local = admin_token(Path(environment.get("IGW_STATE_DIR", ".igw")))
     if is_loopback(server) and local.exists():
@@ -135,7 +135,8 @@ def _read(path: Path) -> str:
     return token
 
 
-def _url(text: str, what: str) -> str:
+def checked_url(text: str, what: str) -> str:
+    """Give the URL of a server, without a slash at its end. Raises FailedError for anything else."""
     try:
         url = urlsplit(text)
         bare = url.username is None and not (url.query or url.fragment)

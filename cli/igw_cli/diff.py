@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from igw_cli.access import Server, Token, TokenFile
+from igw_cli.access import Server, Token, TokenFile, checked_url
 from igw_cli.client import Client, Exit, FailedError
 from igw_cli.comparison import Difference, Kind, content_difference, differences
 from igw_cli.held import Resources, held
@@ -42,7 +42,7 @@ def diff(
         try:
             _refuse_without_versions(client.get("proxies", proxy)["proxy"])
             expected = client.get("proxies", proxy, "resources")
-            runs = _held(admin.rstrip("/"), proxy)
+            runs = _held(checked_url(admin, "--admin"), proxy)
             found = differences(expected, runs)
             contents = _contents(client, proxy, found, runs) if content else {}
         except FailedError as error:

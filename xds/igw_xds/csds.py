@@ -156,6 +156,7 @@ class Inquiry:
         """Answer no more."""
         if self._answering is not None:
             self._answering.cancel()
+            self.busy.discard(self)  # a task that has not begun ends without its `finally`
 
     def _refuse(self, status: GrpcStatus, text: str) -> None:
         self.wire.end(status, text)

@@ -6,17 +6,19 @@ backlog; what a thousand proxies are given does not keep the loop from anything 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
+from igw_xds.clients import clients, in_step
+from igw_xds.containment import Refused
 from igw_xds.observation import Client
 from igw_xds.plan import Zoning
-from igw_xds.rollout import Refused, Rollout
+from igw_xds.rollout import Rollout
 from igw_xds.snapshot import NO_RESOURCES, Snapshot
-from igw_xds.stream import Answer, Differences, Holds, Lacks, Node, Refuses, Standing, Stream
+from igw_xds.stream import Answer, Differences, Node, Stream
 
 log = structlog.get_logger(__name__)
 
@@ -46,12 +48,16 @@ class Receiver(Protocol):
     def give(self) -> None:
         """Send it what it is to have now, or as soon as it reads."""
 
+    def fail(self) -> None:
+        """End its stream for a fault of ours."""
+
 
 @dataclass(slots=True)
 class Distribution:
     """One zone: its rollout, and its proxies by the number of their stream."""
 
     zone: str
+    """Its name as definitions spell it, or the first proxy that named it."""
     rollout: Rollout
     known: bool = False
     """Whether it is a zone of ours; one of another name has nothing to serve."""
@@ -82,7 +88,7 @@ class Distribution:
 
     def leave(self, receiver: Receiver) -> None:
         """Forget a proxy."""
-        del self.receivers[receiver.number]
+        self.receivers.pop(receiver.number, None)
         self.rollout.leave(receiver.number, _now())
         self._react()
 
@@ -99,14 +105,10 @@ class Distribution:
             if handle is not None:
                 handle.cancel()
 
-    def in_step(self, receiver: Receiver) -> bool:
-        """Say whether a proxy has all that is served, and accepted it."""
-        return receiver.stream.snapshot is self.rollout.served and receiver.stream.synced
-
     @property
     def behind(self) -> int:
         """Count the proxies that do not have all that is served."""
-        return sum(not (r.proxyless or self.in_step(r)) for r in self.receivers.values())
+        return sum(not (r.proxyless or in_step(r.stream, self.rollout)) for r in self.receivers.values())
 
     def clients(self) -> Sequence[Client]:
         """Give each proxy once, by id: those in step as one, for they have the same.
@@ -114,57 +116,22 @@ class Distribution:
         Of two streams of one proxy, as at a reconnect, the newer counts.
         """
         envoys = [(number, r) for number, r in sorted(self.receivers.items()) if not r.proxyless]
-        newest = {r.node.id or f"stream {number}": r for number, r in envoys}
-        others = {name: r for name, r in newest.items() if not self.in_step(r)}
-        together = len(newest) - len(others)
-        contains = bool(self.rollout.refused)
-        clients = [
-            Client(
-                name,
-                self._contained(stream.standing),
-                refusing=contains or stream.refusing,
-            )
-            for name, stream in ((name, others[name].stream) for name in sorted(others))
-        ]
-        if together:
-            clients.append(Client("", self._contained(self._served), together, contains))
-        return clients
-
-    def _served(self, type_url: str, name: str) -> Standing:
-        resource = (self.rollout.served or NO_RESOURCES).of(type_url).get(name)
-        return Lacks() if resource is None else Holds(resource)
-
-    def _contained(self, standing: Callable[[str, str], Standing]) -> Callable[[str, str], Standing]:
-        """Say of what was refused by one that all refuse it: nobody is given it."""
-        if not self.rollout.refused:
-            return standing
-
-        def found(type_url: str, name: str) -> Standing:
-            refused = self.rollout.refused.get((type_url, name))
-            if refused is None:
-                return standing(type_url, name)
-            match standing(type_url, name):
-                case Holds(resource) | Refuses(kept=resource):
-                    kept = resource
-                case Lacks():
-                    kept = None
-            return Refuses(refused.resource, refused.text, kept, refused.proxy)
-
-        return found
+        streams = {r.node.id or f"stream {number}": r.stream for number, r in envoys}
+        return list(clients(streams, self.rollout))
 
     def _react(self) -> None:
         """Do what the rollout decided, if it decided anything."""
         rollout = self.rollout
+        self._wind()
         seen = (id(rollout.served), id(rollout.staged), rollout.canary, rollout.since)
         if seen == self._seen:
             return
         served_anew = not self._seen or self._seen[0] != seen[0]
         self._seen = seen
         if rollout.canary is not None and (canary := self.receivers.get(rollout.canary)) is not None:
-            canary.give()
+            self._give(canary)
         if served_anew:
             self.give_all()
-        self._wind()
 
     def give_all(self) -> None:
         """Give every proxy what it is to have, a few at a time."""
@@ -173,25 +140,37 @@ class Distribution:
 
     def _give_some(self) -> None:
         """Give a few proxies what they are to have, and the rest after others had their turn."""
-        if self._giving is not None:
-            return
-        for _ in range(min(TOGETHER, len(self._queue))):
-            self._queue.popleft().give()
-        if self._queue:
+        for _ in range(TOGETHER):
+            if self._giving is not None or not self._queue:  # what one is given may make others have more
+                return
+            self._give(self._queue.popleft())
+        if self._queue and self._giving is None:
             self._giving = asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _give(self, receiver: Receiver) -> None:
+        """Give a proxy what it is to have; a fault there ends its stream, and others go on."""
+        try:
+            receiver.give()
+        except Exception:
+            log.exception("a proxy cannot be given what it is to have", node=receiver.node.id)
+            receiver.fail()
 
     def _go_on(self) -> None:
         self._giving = None
         self._give_some()
 
     def _wind(self) -> None:
+        """Have the clock ring when the rollout wants it; at each answer that is mostly what it does already."""
+        deadline = self.rollout.next_deadline
+        if deadline == (None if self._timer is None else self._timer.when()):
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if (deadline := self.rollout.next_deadline) is not None:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._tick)
+        loop = asyncio.get_running_loop()
+        self._timer = None if deadline is None else loop.call_at(deadline, self._tick)
 
     def _tick(self) -> None:
+        self._timer = None
         timeouts = self.rollout.timeouts
         canary = self.rollout.canary
         self.rollout.tick(_now())
@@ -199,7 +178,6 @@ class Distribution:
             slow = self.receivers.get(canary or 0)
             log.warning("canary did not accept in time", zone=self.zone, node=slow.node.id if slow else "")
         self._react()
-        self._wind()
 
 
 class Distributions:
@@ -241,6 +219,12 @@ class Distributions:
             for zone in self:
                 zone.give_all()
         self.published += changed
+
+    def spell(self, zones: Iterable[str]) -> None:
+        """Take how definitions spell their zones, to be shown so."""
+        for zone in zones:
+            if (key := self._zoning.key(zone)) in self._zones and key:
+                self._zones[key].zone = zone
 
     @property
     def empty(self) -> bool:

@@ -1,7 +1,7 @@
 """Where replicas are in, how many of them are ready out: asked as Envoy asks, but for status alone.
 
 Envoys see for themselves whom they send to. A GET must answer 200; one good answer makes a replica ready, two bad
-ones in a row take that away (as `resources/clusters.py` tells Envoy). With many replicas rounds take longer: so
+ones in a row take that away (as `resources/liveness.py` tells Envoy). With many replicas rounds take longer: so
 many questions a second are asked, and no more.
 """
 
@@ -20,7 +20,7 @@ from igw_model.deployment import DnsBackend, StaticBackend
 
 from igw_xds.observation import Replicas
 from igw_xds.plan import Containers, Location, Registered
-from igw_xds.resources.clusters import HEALTH_CHECK_HOST
+from igw_xds.resources.liveness import HEALTH_CHECK_HOST
 from igw_xds.settings import HostPort
 
 ROUND_SECONDS = 2.0

@@ -7,7 +7,7 @@ import asyncio
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -43,6 +43,7 @@ GATHER_SECONDS = 1.0
 """How long after one Envoy came or went others are waited for: that says something new of every object."""
 RETRY_SECONDS = 1.0
 REST_SECONDS = 0.5
+TURN_SECONDS = 0.005
 MANY = 50
 """Clients that have to be asked one by one: with more, what may be out of date waits until the fleet is in step..."""
 STALE_SECONDS = 0.1
@@ -136,13 +137,24 @@ class Reporter:
         while batch := self._batch(stale=self._asked <= MANY or self._loop.time() < until):
             clients = self._now()
             try:
-                await self._write({key: said for key in batch if (said := self._look(key, clients))}, clients)
+                await self._write(await self._seen(batch, clients), clients)
             except UnavailableError:
                 self._dirty.update(dict.fromkeys(batch))
                 raise
             await asyncio.sleep(0)
             await self._hear(self._news.take())
         await self._remove()
+
+    async def _seen(self, batch: Iterable[Key], clients: Clients) -> Mapping[Key, Observed]:
+        """Look at objects, and let others have their turn meanwhile: each may be asked of every Envoy."""
+        found, began = dict[Key, Observed](), self._loop.time()
+        for key in batch:
+            if (said := self._look(key, clients)) is not None:
+                found[key] = said
+            if self._loop.time() - began > TURN_SECONDS:
+                await asyncio.sleep(0)
+                began = self._loop.time()
+        return found
 
     async def _hear(self, heard: Heard) -> None:
         self._dirty.update(dict.fromkeys(heard.objects))

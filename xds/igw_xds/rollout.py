@@ -2,61 +2,21 @@
 
 `newest` is what is defined, `target` the same with what lingers and without what was refused; the canary gets
 `staged`, all others `served`. A target becomes staged, and once the canary has accepted all of it, served. At most one
-is on its way: newer ones wait for it and are taken together. Times are the caller's seconds.
+is on its way: newer ones wait for it and are taken together. Times are the caller's seconds. What the target is
+composed of is in `containment`.
 
 What no proxy accepted and one refused goes back, for everyone, to what it was; what some proxy accepted stays, for a
 proxy that refuses it then is odd (decision 0011).
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import product
-from typing import Protocol, assert_never
 
+from igw_xds.containment import LINGERING, Before, Name, Refused, composed, held, of
+from igw_xds.follower import Follower, has_everything, is_decided
 from igw_xds.names import is_of_definitions
-from igw_xds.snapshot import CLUSTER, ENDPOINTS, NO_RESOURCES, ROUTES, TYPES, Resource, Snapshot
-from igw_xds.stream import Accepted, Answer, Holds, Lacks, Refuses, Rejected, Standing
-from igw_xds.stream.order import closure
-
-Name = tuple[str, str]
-"""Type URL and name of a resource."""
-LINGERING = (CLUSTER, ENDPOINTS)
-"""Types of which what vanished is served for a while more: a request may have picked its route before the change, and
-still wait for ext_authz."""
-
-
-class Follower(Protocol):
-    """What is asked of a proxy's stream."""
-
-    @property
-    def snapshot(self) -> Snapshot | None:
-        """Give what it was given last."""
-
-    @property
-    def idle(self) -> bool:
-        """Say whether all that could be sent was sent and answered."""
-
-    @property
-    def follows_all(self) -> bool:
-        """Say whether it asks for all there is, as an Envoy does."""
-
-    def standing(self, type_url: str, name: str) -> Standing:
-        """Say what its proxy makes of a resource."""
-
-    def has_all(self, type_url: str) -> bool:
-        """Say whether its proxy accepted every resource of a type in its snapshot; false when that takes a look."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A resource that is held back in the zone: what a proxy refused, why, who and when, and what is served instead."""
-
-    resource: Resource
-    text: str
-    proxy: str
-    at: float
-    kept: Resource | None
+from igw_xds.snapshot import NO_RESOURCES, TYPES, Resource, Snapshot
+from igw_xds.stream import Accepted, Answer, Holds, Refuses, Rejected
 
 
 @dataclass(slots=True)
@@ -90,13 +50,14 @@ class Rollout:
     """What is new in `staged`: names by type URL, once somebody asked; before any proxy came all of it is."""
     _deadline: float | None = None
     _followers: dict[int, Follower] = field(default_factory=dict)
-    _slow: set[int] = field(default_factory=set)
+    """By number, in the order in which they are canaries: the oldest first, but one that let us wait goes last."""
 
     @property
     def next_deadline(self) -> float | None:
         """Give when `tick` is to be called; None for never."""
-        times = [deadline for deadline, _ in self._leaving.values()]
-        return min(times if self._deadline is None else [*times, self._deadline], default=None)
+        first = next(iter(self._leaving.values()), None)  # all linger equally long: in order
+        times = [time for time in (self._deadline, first and first[0]) if time is not None]
+        return min(times, default=None)
 
     def given_to(self, number: int) -> Snapshot | None:
         """Give what a follower is to have; None before there is anything for it."""
@@ -125,7 +86,6 @@ class Rollout:
     def leave(self, number: int, now: float) -> None:
         """Forget a stream."""
         self._followers.pop(number, None)
-        self._slow.discard(number)
         if number == self.canary:
             self.canary = None
         if not self._followers:
@@ -137,8 +97,8 @@ class Rollout:
         follower = self._followers[number]
         match answer:
             case Accepted(type_url, names) if self._unproven:
-                for name in names:
-                    self._prove((type_url, name), follower)
+                for key in [(type_url, name) for name in names if (type_url, name) in self._unproven]:
+                    self._prove(key, follower)
             case Rejected(type_url, names, text, final=True):
                 found = [
                     (key, resource)
@@ -146,21 +106,28 @@ class Rollout:
                     if (resource := self._condemned(key := (type_url, name), follower)) is not None
                 ]
                 for key, resource in found:
-                    self._contain(key, Refused(resource, text, proxy, now, self._good(key, {resource})))
+                    kept = self._before.good(key, {resource})
+                    self._contain(key, Refused(resource, text, proxy, now, kept))
                 if found:
                     self._retarget(now, again=True)
             case _:
                 pass
-        if self.canary is None:
-            self._appoint(now)
-        if number == self.canary and self._settled(follower):
+        if self._unproven and has_everything(follower, self.target):  # as one that came back with it
+            self._unproven.clear()
+        if self.canary is None and self.staged is not None and follower.follows_all:
+            self.canary = number  # nobody did until now
+        if (
+            number == self.canary
+            and self.staged is not None
+            and is_decided(follower, self.staged, self._new())
+        ):
             self._promote(now)
 
     def tick(self, now: float) -> None:
         """Let the time pass."""
         expired = [key for key, (deadline, _) in self._leaving.items() if deadline <= now]
         if expired:
-            in_use = self._needed_again()
+            in_use = self._before.needed()
             for key in expired:
                 resource = self._leaving.pop(key)[1]
                 if key[1] in in_use:
@@ -169,7 +136,7 @@ class Rollout:
         if self._deadline is not None and self._deadline <= now:
             if self.canary is not None:
                 self.timeouts += 1
-                self._slow.add(self.canary)
+                self._followers[self.canary] = self._followers.pop(self.canary)
             self._promote(now)
 
     def _retarget(self, now: float, *, again: bool = False) -> None:
@@ -215,20 +182,8 @@ class Rollout:
             self._deadline = now + self.canary_seconds
 
     def _chosen(self) -> int | None:
-        """Give who has been there longest, rather not one that let us wait."""
-        followers = self._followers.items()
-        quick = (n for n, follower in followers if n not in self._slow and follower.follows_all)
-        return next(quick, None) or next((n for n, follower in followers if follower.follows_all), None)
-
-    def _settled(self, follower: Follower) -> bool:
-        staged = self.staged
-        if staged is None or follower.snapshot is not staged or not follower.idle:
-            return False
-        return all(
-            follower.has_all(type_url)
-            or all(self._is_decided(type_url, name, staged, follower) for name in names)
-            for type_url, names in self._new().items()
-        )
+        """Give who has been there longest; who let us wait has its turn after all others."""
+        return next((n for n, follower in self._followers.items() if follower.follows_all), None)
 
     def _new(self) -> Mapping[str, frozenset[str]]:
         """Give what is new in what is staged."""
@@ -240,17 +195,6 @@ class Rollout:
                 if (there := staged.of(type_url))
             }
         return self._staging
-
-    @staticmethod
-    def _is_decided(type_url: str, name: str, staged: Snapshot, follower: Follower) -> bool:
-        wanted = staged.of(type_url).get(name)
-        match follower.standing(type_url, name):
-            case Holds(resource) | Refuses(resource):  # what is still refused is the proxy's own affair
-                return bool(resource == wanted)
-            case Lacks():
-                return False
-            case other:
-                assert_never(other)
 
     def _promote(self, now: float) -> None:
         """Give everyone what was staged."""
@@ -278,17 +222,17 @@ class Rollout:
     def _prove(self, key: Name, follower: Follower) -> None:
         """Take note that a proxy has accepted what is to be had, or what is on its way while newer waits."""
         standing = follower.standing(*key)
-        if key not in self._unproven or not isinstance(standing, Holds):
+        if not isinstance(standing, Holds):
             return
         has, before = standing.resource, self._unproven[key]
         for snapshot in (self.target, self.staged, self._superseded, self.served):  # the newest first
-            there = _of(snapshot, key)
+            there = of(snapshot, key)
             if there == has:
                 self._unproven[key] = has
                 break
             if there is not None and there == before:
                 return
-        if has == _of(self.target, key):
+        if has == of(self.target, key):
             del self._unproven[key]
 
     def _condemned(self, key: Name, follower: Follower) -> Resource | None:
@@ -297,14 +241,14 @@ class Rollout:
         if not isinstance(standing, Refuses) or not self.containable(key[1]):
             return None
         refused = standing.resource
-        if refused == _of(self.target, key):
+        if refused == of(self.target, key):
             return refused if key in self._unproven else None
-        is_staged = key[1] in self._new().get(key[0], ()) and refused == _of(self.staged, key)
+        is_staged = key[1] in self._new().get(key[0], ()) and refused == of(self.staged, key)
         return refused if is_staged and refused != self._unproven.get(key) else None
 
     def _contain(self, key: Name, refused: Refused) -> None:
         """Hold back what was refused; what is staged while newer waits is just not to go further."""
-        if refused.resource != _of(self.target, key):
+        if refused.resource != of(self.target, key):
             return
         if key in self._leaving:
             self._leaving[key] = self._leaving[key][0], refused.kept
@@ -315,75 +259,14 @@ class Rollout:
         else:
             self.refused[key] = refused
 
-    def _good(self, key: Name, bad: Collection[Resource | None]) -> Resource | None:
-        """Give what to go back to: what a proxy accepted last, else what all are given; None where both are bad."""
-        accepted, served = self._unproven.get(key), _of(self.served, key)
-        return accepted or (None if served in bad else served)
+    @property
+    def _before(self) -> Before:
+        return Before(self.target or NO_RESOURCES, self.served, self._unproven)
 
     def _contained(self) -> Snapshot:
         """Compose the target: what is defined, what lingers, and for what was refused what was good before it."""
-        newest = self.newest or NO_RESOURCES
-        put, instead = defaultdict[str, list[Resource]](list), dict[Name, Resource | None]()
-        instead |= {key: resource for key, (_, resource) in self._leaving.items()}
+        newest, before = self.newest or NO_RESOURCES, self._before
+        instead = {key: resource for key, (_, resource) in self._leaving.items()}
         instead |= {key: refused.kept for key, refused in self.refused.items()}
-        lost = {name for (type_url, name), kept in instead.items() if type_url == CLUSTER and kept is None}
-        self._held = dict(self._held_by(lost, newest)) if lost or self._held else {}
-        instead |= self._held | {(ENDPOINTS, name): None for name in lost}
-        if not instead:
-            return self._same(newest.changed(put, {}))
-        drop = defaultdict[str, list[str]](list)
-        for (type_url, name), kept in instead.items():
-            if kept is None:
-                drop[type_url].append(name)
-            else:
-                put[type_url].append(kept)
-        for type_url, resource in self._needed(instead.values(), newest):
-            put[type_url].append(resource)
-        withheld = {type_url: frozenset(names) for type_url, names in drop.items()}
-        return self._same(newest.changed(put, drop, withheld))
-
-    def _held_by(self, lost: set[str], newest: Snapshot) -> Iterator[tuple[Name, Resource | None]]:
-        """Give the routes that would lead to a cluster that was refused and that nobody has, and what is kept of each.
-
-        What is proven leads to none.
-        """
-        clusters, routes = newest.of(CLUSTER), newest.of(ROUTES)
-        before = (self.target or NO_RESOURCES).of(ROUTES)
-        unproven = [name for type_url, name in self._unproven if type_url == ROUTES]
-        for name in {*before.differing(routes), *unproven}:
-            key, old, new = (ROUTES, name), before.get(name), routes.get(name)
-            if key in self.refused or not _leads_to(lost, new, clusters):
-                continue
-            bad = {r for r in (old, _of(self.served, key)) if _leads_to(lost, r, clusters)}
-            kept = self._good(key, bad) if old is None or old in bad else old
-            yield key, self._held.get(key, kept)
-
-    def _needed(self, kept: Iterable[Resource | None], newest: Snapshot) -> Iterator[tuple[str, Resource]]:
-        """Give the clusters that what is kept leads to and that are defined no more, with their endpoints."""
-        before, defined = self.target or NO_RESOURCES, newest.of(CLUSTER)
-        named = [name for resource in kept if resource is not None for name in resource.needs or ()]
-        missing = [name for name in closure(named, before.of(CLUSTER)) if name not in defined]
-        for type_url, name in product(LINGERING, missing):
-            if (resource := before.of(type_url).get(name)) is not None:
-                yield type_url, resource
-
-    def _needed_again(self) -> frozenset[str]:
-        """Give the clusters that are needed if what is not proven goes back."""
-        before = [resource for resource in self._unproven.values() if resource is not None]
-        named = [name for resource in before for name in resource.needs or ()]
-        return closure(named, (self.target or NO_RESOURCES).of(CLUSTER))
-
-    def _same(self, target: Snapshot) -> Snapshot:
-        """Give the target there is when the new one is no other."""
-        old = self.target
-        if old is not None and old.version == target.version and old.withheld == target.withheld:
-            return old
-        return target
-
-
-def _leads_to(lost: set[str], routes: Resource | None, clusters: Mapping[str, Resource]) -> bool:
-    return routes is not None and not lost.isdisjoint(closure(routes.needs or (), clusters))
-
-
-def _of(snapshot: Snapshot | None, key: Name) -> Resource | None:
-    return None if snapshot is None else snapshot.of(key[0]).get(key[1])
+        self._held = held(newest, before, instead, self._held)
+        return composed(newest, before.target, instead | self._held)

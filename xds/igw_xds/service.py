@@ -18,7 +18,7 @@ from typing import Any
 import prometheus_client
 import structlog
 from igw_model.definitions import unused
-from igw_model.record import Replica
+from igw_model.record import Kind, Replica
 from igw_ops.listening import listening_socket
 from igw_ops.server import operations_app, serving
 from igw_store.changes import changes
@@ -52,6 +52,9 @@ LATEST = datetime.max.replace(tzinfo=UTC)
 AT_ONCE = 20
 """Changes of so many objects are made where they are heard of: a thread's turn would cost more."""
 CLOSE_SECONDS = 0.5
+GARBAGE = (700, 10, 1000)
+"""When Python looks for garbage in cycles, of which we make next to none: through everything, which stops all of us for
+as long as there are objects, a hundredth as often as it would."""
 RETRY_SECONDS = 1.0
 """Until the store is asked again that could not answer, or that has an object in a file's way."""
 
@@ -126,6 +129,7 @@ async def serve(
     Raises CannotListenError, and an exception group when a part of it fails.
     """
     settings = state.settings
+    gc.set_threshold(*GARBAGE)
     zones = state.zones
     reporter = Reporter(store, state.news, state.subjects, zones.clients, lambda: zones.behind)
     listening = listening_socket("xds, operations", settings.ops.host, settings.ops.port)
@@ -211,6 +215,7 @@ async def _follow(store: Store, reporter: Reporter, state: Plane) -> None:
         with _uncollected() if change.whole else contextlib.nullcontext():
             await _take(made, change)
             state.zones.publish(made.snapshots, made.bare)
+            state.zones.spell(_zones(change, made.world))
             reporter.publish(change, made.world, made.snapshots)
         state.published.set()
         _warn_of_unreadable(change, made.world)
@@ -223,6 +228,13 @@ async def _follow(store: Store, reporter: Reporter, state: Plane) -> None:
         )
         # A flood of writes is coalesced meanwhile, and leaves the others half of the time.
         await asyncio.sleep(spent)
+
+
+def _zones(change: Change, world: World) -> Iterator[str]:
+    """Give the zones of the gateways that changed, as they are spelled."""
+    for kind, object_id in change.records:
+        if kind is Kind.GATEWAY and (found := world.gateways.get(object_id)) is not None:
+            yield found.definition.zone
 
 
 def _warn_of_unreadable(change: Change, world: World) -> None:

@@ -171,6 +171,16 @@ class Session:
             last_nack=self.last_nack,
         )
 
+    def fail(self) -> None:
+        """End the stream for a fault of ours."""
+        self.wire.end(GrpcStatus.INTERNAL, "the call failed")
+        self.ended()
+
+    def _hang_up(self, why: str) -> None:
+        log.warning("xds stream refused", reason=why, **self._who())
+        self.wire.end(GrpcStatus.RESOURCE_EXHAUSTED, why)
+        self.ended()
+
     def _reason(self) -> str:
         if self.keeps:
             return KEEPS
@@ -217,6 +227,8 @@ class Session:
         self._look()
         if self.zone is not None:
             self.zone.hear(self, answer)
+        if self.zone is not None and stream.excessive:
+            self._hang_up("the client asks for too much, or does not answer")
         self.give()
 
     def _measure(self, type_url: str, begun: float | None) -> None:
@@ -236,9 +248,7 @@ class Session:
             else:
                 self._send(response)
         if len(self._unsent) > MAX_UNSENT:
-            log.warning("xds stream ended: the client asks and does not read", **self._who())
-            self.wire.end(GrpcStatus.RESOURCE_EXHAUSTED, "read what you asked for first")
-            self.ended()
+            self._hang_up("the client asks and does not read")
 
     def _send(self, response: Response) -> None:
         metrics, type_url = self.hearers.metrics, response.type_url
@@ -254,7 +264,8 @@ class Session:
         stream = self._stream
         if stream.synced:
             self._begun = None
-        if (held_back := stream.held_back) != self._held_back:
+        held_back = stream.held_back
+        if held_back is not self._held_back and held_back != self._held_back:
             self.hearers.news.answered(ROUTES, held_back.keys() | self._held_back.keys())
             self._held_back = held_back
         if not self._settled and (stream.synced or stream.rejections):

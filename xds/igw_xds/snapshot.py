@@ -138,6 +138,19 @@ def snapshot(resources: Mapping[str, Iterable[Resource]]) -> Snapshot:
     return assembled({type_url: group(found) for type_url, found in resources.items()})
 
 
+def closure(names: Iterable[str], clusters: Mapping[str, Resource]) -> frozenset[str]:
+    """Give clusters by name, and all that they name in turn."""
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            resource = clusters.get(name)
+            left += (resource.needs or ()) if resource else ()
+    return frozenset(found)
+
+
 def _digest(r: Resource) -> int:
     return int.from_bytes(hashlib.sha256(f"{r.name}\0{r.version}".encode()).digest(), "big")
 

@@ -225,7 +225,8 @@ class Peer(asyncio.Protocol):
             case Left(number):
                 self._leave(number)
             case Large(number):
-                if self._shared.turns.ask((self, number), self._loop.time()):
+                # The service may have ended the call with what came before in the same read.
+                if number in self._streams and self._shared.turns.ask((self, number), self._loop.time()):
                     self.connection.admit(number)
             case Arrived(number):
                 self._release(number)

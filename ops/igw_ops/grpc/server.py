@@ -62,12 +62,12 @@ class Server:
 
     def _sweep(self) -> None:
         """Look after all connections at once: a timer for each would cost more than it is worth."""
+        self._next = self._loop.call_later(self._every, self._sweep)
         now = self._loop.time()
         for peer in list(self._shared.peers):
             peer.check(now)
         for peer, number in self._shared.turns.late(now):
             peer.expire(number)
-        self._next = self._loop.call_later(self._every, self._sweep)
 
 
 async def serve(

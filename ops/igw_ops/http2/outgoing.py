@@ -177,7 +177,7 @@ class Outgoing:
         return [number for number in sorted(freed) if number in self._streams]
 
     def settle(self, told: Mapping[int, int]) -> None:
-        """Keep to the peer's settings; windows may become negative (RFC 9113, 6.9.2)."""
+        """Keep to the peer's settings; windows may become negative (RFC 9113, 6.9.2). What they allow `fill` sends."""
         frame_bytes = told.get(frames.MAX_FRAME_SIZE, frames.MAX_FRAME_BYTES)
         if not frames.MAX_FRAME_BYTES <= frame_bytes <= _LONGEST_FRAME:
             raise BrokenError(Http2Error.PROTOCOL_ERROR, f"frames of {frame_bytes} bytes")
@@ -192,10 +192,12 @@ class Outgoing:
             or self._first_window > _MAX_WINDOW
         ):
             raise BrokenError(Http2Error.FLOW_CONTROL_ERROR, "a window that is too large")
-        self.fill()
 
     def grant(self, number: int, increment: int) -> Http2Error | None:
-        """Widen a stream's window, or the connection's (0); give what is wrong with it for a stream (RFC 9113, 6.9)."""
+        """Widen a stream's window, or the connection's (0), for the next `fill`.
+
+        Gives what is wrong with it for a stream (RFC 9113, 6.9).
+        """
         if number == 0:
             self._window += increment
             if not increment or self._window > _MAX_WINDOW:
@@ -205,7 +207,6 @@ class Outgoing:
             stream.window += increment
             if not increment or stream.window > _MAX_WINDOW:
                 return Http2Error.FLOW_CONTROL_ERROR if increment else Http2Error.PROTOCOL_ERROR
-        self.fill()
         return None
 
     def _fits(self, stream: _Stream, size: int) -> bool:

@@ -33,6 +33,12 @@ class StreamingConnection(Connection):
         self.outgoing.renew()
         return data
 
+    def receive(self, data: bytes) -> list[Event]:
+        """Give what the next bytes say; what their windows allow is sent once, however many they widen."""
+        events = super().receive(data)
+        self.outgoing.fill()
+        return events
+
     def refuse(self) -> None:
         """Take no more streams."""
         self._max_streams = 0

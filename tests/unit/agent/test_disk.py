@@ -129,6 +129,23 @@ def test_a_file_that_is_damaged_while_it_is_used(disk: Disk, tmp_path: Path) -> 
     assert again(path.parent).contents == {**many, **ONE}
 
 
+def test_a_file_that_cannot_be_read_yet(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a full disk: nothing of an earlier Envoy is left in it once it can be written."""
+    disk.save(ONE)
+    disk.close()
+    monkeypatch.setattr("igw_agent.disk.BUSY_SECONDS", 0)
+    busy = sqlite3.connect(tmp_path / "envoy" / "config.db", isolation_level=None)
+    busy.executescript("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")
+    later = Disk(tmp_path / "envoy", "zone")
+    with pytest.raises(sqlite3.OperationalError):
+        later.load()
+    busy.close()
+    other = kept(CLUSTER, z="1")
+    later.save(other)
+    later.close()
+    assert again(tmp_path / "envoy").contents == other
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """It is the caller's to say so."""
     (tmp_path / "file").touch()

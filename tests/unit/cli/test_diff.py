@@ -243,3 +243,6 @@ def test_what_cannot_be_compared_is_no_difference(api: ApiServer) -> None:
     assert (whole.status, "its dump has no version of each resource" in whole.err) == (2, True)
     assert compared(api, "envoy-1", "--admin", "http://127.0.0.1:1").status == 6
     assert compared(api, "envoy-1", "--admin", api.url).status >= 2
+    for wrong in ("127.0.0.1:9901", "http://[::1", "ftp://127.0.0.1"):
+        told = compared(api, "envoy-1", "--admin", wrong)
+        assert (told.status, "--admin must be an http:// or https:// URL" in told.err) == (2, True)

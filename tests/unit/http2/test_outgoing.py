@@ -36,6 +36,7 @@ class Wire:
         """Widen a window."""
         self.windows[stream] += increment
         assert self.outgoing.grant(stream, increment) is None
+        self.outgoing.fill()
 
     def settle(self, told: dict[int, int]) -> None:
         """Tell settings; what was sent before they came had other bounds."""
@@ -45,6 +46,7 @@ class Wire:
         self.windows = {n: window + more * (n > 0) for n, window in self.windows.items()}
         self.longest = told.get(frames.MAX_FRAME_SIZE, self.longest)
         self.outgoing.settle(told)
+        self.outgoing.fill()
 
     def read(self) -> int:
         """Take what was sent, all that is ready, and give how many bytes of content it was."""

@@ -146,3 +146,12 @@ def test_content_and_an_end() -> None:
     assert connection.receive(data(1, 5, frames.END_STREAM)) == [Content(1, bytes(5)), Ended(1)]
     other = opened()
     assert other.receive(headers(1, BOTH))[-1] == Ended(1)
+
+
+def test_many_small_increments_are_answered_once() -> None:
+    """A read full of them costs one look at what waits, and few frames: not a frame of a byte for each."""
+    connection = opened()
+    connection.send_content(3, [bytes(100_000)], 100_000)
+    sent(connection)
+    connection.receive(frames.window_update(3, 1_000) + frames.window_update(0, 1) * 500)
+    assert [(frame.type, len(frame.payload)) for frame in sent(connection)] == [(frames.DATA, 500)]

@@ -8,7 +8,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from igw_xds.rollout import Name, Rollout
+from igw_xds.containment import Name
+from igw_xds.rollout import Rollout
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, ROUTES, SCOPE, TYPES, Snapshot
 from igw_xds.stream import Accepted, Rejected
 

@@ -4,18 +4,22 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from envoy.config.core.v3.base_pb2 import Locality
 from envoy.config.core.v3.base_pb2 import Node as NodeMessage
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
 from igw_ops.grpc.wire import GrpcStatus
-from igw_xds.distribution import Distributions
+from igw_xds.distribution import Distribution, Distributions
 from igw_xds.fleet import Fleet, described_zone
 from igw_xds.metrics import Metrics
 from igw_xds.news import News
 from igw_xds.plan import Zoning
+from igw_xds.rollout import Rollout
 from igw_xds.session import MAX_UNSENT, Hearers, Session
 from igw_xds.snapshot import CLUSTER, LISTENER, Snapshot
-from igw_xds.stream import Holds, Refuses
+from igw_xds.stream import Holds, Node, Refuses
+from igw_xds.stream.node import MAX_ERROR, MAX_NAME
+from igw_xds.stream.progress import MAX_ASKED, MAX_OPEN
 from prometheus_client import CollectorRegistry
 
 from tests.unit.xds_stream.builders import ack, content, delta, nack, sent, world
@@ -69,9 +73,14 @@ class Zones:
         wire = Wire()
         session = Session(self._numbers, "delta", wire, self.hearers, 0.0)
         node = NodeMessage(id=proxy, locality=Locality(zone=zone))
-        for request in (delta(CLUSTER, node=node), delta(LISTENER)):
+        for request in self.asking(node):
             session.receive(request.SerializeToString())
         return session, wire
+
+    @staticmethod
+    def asking(node: NodeMessage) -> list[Any]:
+        """Give the first requests of a proxy."""
+        return [delta(CLUSTER, node=node), delta(LISTENER)]
 
 
 def accept(session: Session, wire: Wire) -> list[tuple[str, list[str], list[str]]]:
@@ -236,3 +245,136 @@ async def test_the_clock_lets_a_change_go_on_without_its_canary() -> None:
     await asyncio.sleep(0.1)
     assert accept(*other) == [("clusters", ["deployment/a:2"], [])]
     it.zones.close()
+
+
+async def test_who_asks_for_little_has_it_soon_where_there_is_no_canary() -> None:
+    """The clock is wound as soon as somebody waits, also when nothing else of the zone changes."""
+    it = Zones(canary_seconds=0.02)
+    it.publish(here=HERE)
+    it.asking = lambda node: [delta(LISTENER, node=node)]  # type: ignore[method-assign]
+    session, wire = it.connect("tool", "here")
+    await asyncio.sleep(0.1)
+    assert accept(session, wire) == [("listeners", ["l:1"], [])]
+    it.zones.close()
+
+
+async def test_what_lingers_alone_goes_when_its_time_is_over() -> None:
+    """A cluster that no routes lead to vanishes without anything else of the zone changing."""
+    it = Zones()
+    it.zones = Distributions(Zoning(), grace_seconds=0.02, canary_seconds=0)
+    it.hearers = Hearers(it.zones, it.fleet, News(), Metrics(CollectorRegistry()))
+    it.publish(here=HERE)
+    session, wire = it.connect("envoy-1", "here")
+    accept(session, wire)
+    it.publish(here=BARE)
+    assert accept(session, wire) == []
+    await asyncio.sleep(0.1)
+    assert accept(session, wire) == [("clusters", [], ["deployment/a"])]
+    it.zones.close()
+
+
+async def test_a_fault_with_one_proxy_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stream ends, the others have the change, and whoever published it hears nothing of that."""
+    it = Zones()
+    it.publish(here=HERE)
+    sessions = [it.connect(f"envoy-{number}", "here") for number in (1, 2)]
+    for pair in sessions:
+        accept(*pair)
+    (bad, wire), good = sessions
+
+    def fault(_: Snapshot) -> list[Any]:
+        raise KeyError("a fault")
+
+    monkeypatch.setattr(bad.stream, "publish", fault)
+    it.publish(here=AGAIN)
+    assert accept(*good) == [("clusters", ["deployment/a:2"], [])]
+    assert (wire.status, [proxy.id for proxy in it.fleet]) == (GrpcStatus.INTERNAL, ["envoy-2"])
+
+
+async def test_what_a_proxy_says_of_itself_is_kept_cut() -> None:
+    """Its id, and why it refuses something: they are in logs, status and the memory of the zone."""
+    it = Zones()
+    it.publish(here=HERE)
+    session, wire = it.connect("x" * 10**6, "here")
+    [clusters, _] = wire.take()
+    session.receive(nack(clusters, error="y" * 10**6).SerializeToString())
+    [proxy] = it.fleet
+    assert proxy.last_nack is not None
+    assert (proxy.id, proxy.last_nack.text) == ("x" * MAX_NAME, "y" * MAX_ERROR)
+    [(*_, refused)] = it.zones.refused()
+    assert (len(refused.text), len(refused.proxy)) == (MAX_ERROR, MAX_NAME)
+
+
+async def test_who_refuses_without_a_reason_refuses_all_the_same() -> None:
+    """Status shows it as refusing."""
+    it = Zones()
+    it.publish(here=world(clusters=["igw-x"], listeners=["l"]))
+    session, wire = it.connect("envoy-1", "here")
+    session.receive(nack(wire.take()[0], error="").SerializeToString())
+    assert [proxy.rejections for proxy in it.fleet] == [{CLUSTER: "it gave no reason"}]
+
+
+async def test_who_asks_for_more_and_more_names_is_hung_up_on() -> None:
+    """Names that do not exist are kept, for they may come to exist: up to a number."""
+    it = Zones()
+    it.publish(here=HERE)
+    session, wire = it.connect("envoy-1", "here")
+    for part in range(2):
+        names = [f"{part}-{number}" for number in range(MAX_ASKED // 2 + 10)]
+        accept(session, wire)
+        assert wire.status is None
+        session.receive(delta(CLUSTER, subscribe=names).SerializeToString())
+    assert (wire.status, len(it.fleet)) == (GrpcStatus.RESOURCE_EXHAUSTED, 0)
+
+
+async def test_who_asks_on_and_on_without_answering_is_hung_up_on() -> None:
+    """It reads what it is sent, but each response is remembered until it is answered."""
+    it = Zones()
+    it.publish(here=HERE)
+    session, wire = it.connect("envoy-1", "here")
+    for _ in range(MAX_OPEN + 10):
+        session.receive(delta(CLUSTER, subscribe=["nothing"]).SerializeToString())
+        if wire.status is not None:
+            break
+    assert (wire.status, len(it.fleet)) == (GrpcStatus.RESOURCE_EXHAUSTED, 0)
+
+
+async def test_a_zone_is_shown_as_definitions_spell_it() -> None:
+    """Not as it is compared, nor as the first proxy happened to write it."""
+    it = Zones()
+    it.publish(here=HERE)
+    it.zones.spell(["Here", "Elsewhere"])
+    it.connect("envoy-1", "HERE")
+    assert [described_zone(zone)["zone"] for zone in it.zones] == ["Here"]
+
+
+@dataclass
+class Receiver:
+    """A proxy that only counts what it is given, and the first time does something else meanwhile."""
+
+    number: int
+    node: Node = field(default_factory=Node)
+    proxyless: bool = True
+    stream: Any = None
+    first: Any = lambda: None
+    given: int = 0
+
+    def give(self) -> None:
+        """Take note."""
+        self.given += 1
+        if self.given == 1:
+            self.first()
+
+    def fail(self) -> None:
+        """Nobody fails."""
+        raise AssertionError
+
+
+async def test_what_one_is_given_may_make_all_be_given_more() -> None:
+    """As when the canary is hung up on meanwhile, and the next has all already: nobody is left out."""
+    zone = Distribution("here", Rollout())
+    receivers = [Receiver(1, first=zone.give_all), Receiver(2), Receiver(3)]
+    for receiver in receivers:
+        zone.join(receiver)
+    zone.give_all()
+    assert [receiver.given for receiver in receivers] == [2, 1, 1]

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
+from igw_xds.containment import Refused
 from igw_xds.names import LISTENER as INGRESS
-from igw_xds.rollout import Refused
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, NO_RESOURCES, ROUTES, Resource
 from igw_xds.stream import Accepted, Holds, Lacks, Rejected
 
@@ -605,3 +605,32 @@ def test_a_zone_without_anything_is_served_all_the_same() -> None:
     zone.join(2)
     zone.settle()
     assert [proxy.given for proxy in zone.proxies.values()] == [[NO_RESOURCES]] * 2
+
+
+# Who is canary next, and what is proven without one
+
+
+def test_slow_canaries_take_turns() -> None:
+    """One that let us wait goes last: it is neither never chosen again, nor for ever in the way of the others."""
+    zone = in_step(1, 2)
+    chosen = []
+    for number in range(2, 7):
+        zone.publish(defined(gateways={"a": number}))
+        chosen.append(zone.rollout.canary)
+        zone.wait(5)
+        zone.settle()
+    assert chosen == [1, 2, 1, 2, 1]
+
+
+@pytest.mark.parametrize("seconds", [0, 5])
+def test_what_came_back_with_a_proxy_is_proven(seconds: float) -> None:
+    """After a restart nobody answers what it has already: one that refuses it then is odd, and nothing is withheld."""
+    zone = Zone(canary_seconds=seconds)
+    zone.publish(TWO)
+    for number in (1, 2):
+        zone.join(number, Proxy(has={(ROUTES, "gateway/a"): routes("a", 2)}))
+    zone.settle()
+    zone.join(3, Proxy(bad={routes("a", 2)}))
+    zone.settle()
+    assert (zone.rollout.refused, zone.rollout.served) == ({}, TWO)
+    assert zone.has(2, ROUTES) == {"gateway/a": "2"}

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from igw_xds.rollout import Name, Rollout
+from igw_xds.containment import Name
+from igw_xds.rollout import Rollout
 from igw_xds.snapshot import TYPES, Resource, Snapshot
 from igw_xds.stream import Accepted, Answer, Holds, Lacks, Refuses, Rejected, Standing
 

@@ -260,6 +260,23 @@ async def test_who_asks_and_does_not_read_has_one_answer(plane: Plane) -> None:
         call.ended()
 
 
+async def test_who_leaves_before_its_answer_is_begun_keeps_nobody_out(plane: Plane) -> None:
+    """A request and its stream's end may come in one read: no answer is on its way then."""
+    opened = csds.opening(plane.fleet)
+    for _ in range(csds.MAX_AT_ONCE):
+        call = opened(Unread())
+        assert call is not None
+        call.receive(b"")
+        call.ended()
+    await asyncio.sleep(0)
+    wire = Unread(blocked=False)
+    last = opened(wire)
+    assert last is not None
+    last.receive(b"")
+    await asyncio.sleep(0.01)
+    assert (wire.sent, wire.status) == ([b""], None)
+
+
 async def test_what_is_no_request(plane: Plane) -> None:
     """Bytes that are no message end the call, and nothing else."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{plane.server.port}") as channel:

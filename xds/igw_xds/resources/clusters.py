@@ -1,26 +1,36 @@
 """Clusters: one for each deployment, one for each order of falling back, and our two services.
 
-Weights are not here: changing a split touches routes alone.
+Weights are not here: changing a split touches routes alone. Which instances are asked is in `liveness`.
 """
 
 import ipaddress
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import cache
 from typing import assert_never
 
-from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
-from envoy.config.core.v3 import health_check_pb2, protocol_pb2
+from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
+from envoy.config.core.v3 import protocol_pb2
 from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2
 from envoy.extensions.clusters.common.dns.v3 import dns_pb2
 from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
-from envoy.type.v3 import http_pb2, percent_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 from igw_model.deployment import DnsBackend, StaticBackend
 
 from igw_xds import names
 from igw_xds.plan import Containers, PlannedDeployment, PlannedModel, Registered
 from igw_xds.resources.endpoints import load_assignment
+from igw_xds.resources.liveness import (
+    HEALTH_CHECK_HOST,
+    any_answer,
+    any_connection,
+    container_health_check,
+    health_check,
+    last_resort,
+    no_panic,
+    outlier_detection,
+    unreachable,
+)
 from igw_xds.resources.messages import ads, packed, seconds
 from igw_xds.settings import AuthTransport, DataPlane, HostPort
 
@@ -37,7 +47,6 @@ SERVICE_CONNECT_SECONDS = 0.5
 RESOLVE_SECONDS = 2
 """How often a name is resolved anew. Docker's DNS and headless services name every instance, with lives that are
 too long (Docker: 600 s) to go by."""
-HEALTH_CHECK_HOST = "health-check.inference-gateway"
 UNLIMITED = wrappers_pb2.UInt32Value(value=1_000_000)
 
 
@@ -47,9 +56,9 @@ def deployment_cluster(deployment: PlannedDeployment) -> cluster_pb2.Cluster:
         name=names.deployment_cluster(deployment.id),
         connect_timeout=seconds(2),
         lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
-        common_lb_config=_no_panic(),
+        common_lb_config=no_panic(),
         circuit_breakers=_unlimited(),
-        outlier_detection=_outlier_detection(),
+        outlier_detection=outlier_detection(),
         # Without this an endpoint that we remove stays until its health check fails.
         ignore_health_on_host_removal=True,
         typed_extension_protocol_options=_http1(),
@@ -57,15 +66,15 @@ def deployment_cluster(deployment: PlannedDeployment) -> cluster_pb2.Cluster:
     match deployment.backend:
         case StaticBackend(health_check=check):
             _over_eds(cluster)
-            cluster.health_checks.append(_health_check(check.path, HEALTH_CHECK_HOST))
+            cluster.health_checks.append(health_check(check.path, HEALTH_CHECK_HOST))
         case DnsBackend(hostname=hostname, port=port, health_check=check):
             _over_dns(cluster, HostPort(hostname, port))
-            cluster.health_checks.append(_health_check(check.path, hostname))
+            cluster.health_checks.append(health_check(check.path, hostname))
         case Registered():
             _over_eds(cluster)
         case Containers(health_check=check):
             _over_eds(cluster)
-            cluster.health_checks.append(_container_health_check(check.path))
+            cluster.health_checks.append(container_health_check(check.path))
         case other:
             assert_never(other)
     return cluster
@@ -83,12 +92,12 @@ def service_clusters(data_plane: DataPlane) -> list[cluster_pb2.Cluster]:
     over_http = data_plane.auth_transport is AuthTransport.HTTP
     pings = http2(FROZEN_SECONDS if over_http else PING_SECONDS)
     extauth = service_cluster(names.EXTAUTH_CLUSTER, data_plane.extauth, pings)
-    extauth.health_checks.append(_any_answer() if over_http else _any_connection())
+    extauth.health_checks.append(any_answer() if over_http else any_connection())
     extproc = service_cluster(names.EXTPROC_CLUSTER, data_plane.extproc, http2(FROZEN_SECONDS))
-    extproc.health_checks.append(_any_answer())
+    extproc.health_checks.append(any_answer())
     for cluster in (extauth, extproc):
-        cluster.common_lb_config.CopyFrom(_last_resort())
-        cluster.outlier_detection.CopyFrom(_unreachable())
+        cluster.common_lb_config.CopyFrom(last_resort())
+        cluster.outlier_detection.CopyFrom(unreachable())
         cluster.connect_timeout.CopyFrom(seconds(SERVICE_CONNECT_SECONDS))
     return [extauth, extproc]
 
@@ -109,7 +118,7 @@ def service_cluster(
         name=name,
         connect_timeout=seconds(1),
         lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
-        common_lb_config=_no_panic(),
+        common_lb_config=no_panic(),
         circuit_breakers=_unlimited(),
         typed_extension_protocol_options=_http2(http2_options),
     )
@@ -152,34 +161,13 @@ def split_cluster(order: tuple[str, ...]) -> cluster_pb2.Cluster:
         name=names.split_cluster(order),
         connect_timeout=seconds(2),
         lb_policy=cluster_pb2.Cluster.CLUSTER_PROVIDED,
-        common_lb_config=_no_panic(),
+        common_lb_config=no_panic(),
         circuit_breakers=_unlimited(),
         cluster_type=cluster_pb2.Cluster.CustomClusterType(
             name="envoy.clusters.aggregate",
             typed_config=packed(aggregate_pb2.ClusterConfig(clusters=members)),
         ),
     )
-
-
-@cache
-def _no_panic() -> cluster_pb2.Cluster.CommonLbConfig:
-    """Never send to unhealthy replicas: with none ready the answer is 503, or the other deployments.
-
-    What a health check found counts at once. Envoy's default is to let its workers know up to a second later, for
-    which replicas that replace others would not be used.
-    """
-    return cluster_pb2.Cluster.CommonLbConfig(
-        healthy_panic_threshold=percent_pb2.Percent(value=0), update_merge_window=seconds(0)
-    )
-
-
-@cache
-def _last_resort() -> cluster_pb2.Cluster.CommonLbConfig:
-    """Ask unhealthy instances where none is healthy: late is better than not at all, and no answer is still a 503.
-
-    A lone instance that was slow or froze for seconds answers then what waits for it, and is asked again at once.
-    """
-    return cluster_pb2.Cluster.CommonLbConfig(healthy_panic_threshold=percent_pb2.Percent(value=1))
 
 
 @cache
@@ -195,100 +183,6 @@ def _unlimited() -> circuit_breaker_pb2.CircuitBreakers:
             )
         ]
     )
-
-
-@cache
-def _outlier_detection() -> outlier_detection_pb2.OutlierDetection:
-    """Take a replica out after five errors in a row, but never more than half of them."""
-    return outlier_detection_pb2.OutlierDetection(
-        consecutive_5xx=wrappers_pb2.UInt32Value(value=5),
-        interval=seconds(5),
-        base_ejection_time=seconds(10),
-        max_ejection_percent=wrappers_pb2.UInt32Value(value=50),
-    )
-
-
-@cache
-def _unreachable() -> outlier_detection_pb2.OutlierDetection:
-    """Leave out an instance that cannot be reached, at once and for a second; what it answers says nothing of it.
-
-    A lone one stays: trying is better than not trying.
-    """
-    never = wrappers_pb2.UInt32Value(value=0)
-    return outlier_detection_pb2.OutlierDetection(
-        split_external_local_origin_errors=True,
-        consecutive_local_origin_failure=wrappers_pb2.UInt32Value(value=1),
-        enforcing_consecutive_local_origin_failure=wrappers_pb2.UInt32Value(value=100),
-        enforcing_local_origin_success_rate=never,
-        enforcing_consecutive_5xx=never,
-        enforcing_consecutive_gateway_failure=never,
-        enforcing_success_rate=never,
-        interval=seconds(1),
-        base_ejection_time=seconds(1),
-        max_ejection_time=seconds(5),
-        max_ejection_percent=wrappers_pb2.UInt32Value(value=50),
-    )
-
-
-@cache
-def _any_answer() -> health_check_pb2.HealthCheck:
-    """Hold an instance to answering at all; nothing else finds one that is frozen.
-
-    extauth refuses a request that has no gateway, extproc ends a call that has no message: both are answers.
-    """
-    check = health_check_pb2.HealthCheck()
-    check.CopyFrom(_any_connection())
-    check.http_health_check.path = "/healthz"
-    check.http_health_check.host = HEALTH_CHECK_HOST
-    check.http_health_check.codec_client_type = http_pb2.HTTP2
-    check.http_health_check.expected_statuses.add(start=100, end=600)
-    return check
-
-
-@cache
-def _any_connection() -> health_check_pb2.HealthCheck:
-    """Hold an instance to taking connections."""
-    return health_check_pb2.HealthCheck(
-        timeout=seconds(1),
-        interval=seconds(1),
-        no_traffic_interval=seconds(1),
-        unhealthy_interval=seconds(0.5),
-        unhealthy_threshold=wrappers_pb2.UInt32Value(value=2),
-        healthy_threshold=wrappers_pb2.UInt32Value(value=1),
-        tcp_health_check=health_check_pb2.HealthCheck.TcpHealthCheck(),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _health_check(path: str, host: str) -> health_check_pb2.HealthCheck:
-    """Ask often: what is not ready must be known before many requests meet it.
-
-    The host is named because Envoy sends the cluster's name otherwise, which is no legal host name here.
-    """
-    return health_check_pb2.HealthCheck(
-        timeout=seconds(2),
-        interval=seconds(2),
-        no_traffic_interval=seconds(2),
-        interval_jitter=seconds(0.2),
-        unhealthy_threshold=wrappers_pb2.UInt32Value(value=2),
-        healthy_threshold=wrappers_pb2.UInt32Value(value=1),
-        http_health_check=health_check_pb2.HealthCheck.HttpHealthCheck(path=path, host=host),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _container_health_check(path: str) -> health_check_pb2.HealthCheck:
-    """Ask a container that does not answer yet, as none does at first, four times as often as others.
-
-    Containers come and go as a matter of course, and are found within a second: at the usual interval it would be
-    the health check that new ones wait for. Those that answer, in a cluster without traffic too, are asked as usual.
-    """
-    check = health_check_pb2.HealthCheck()
-    check.CopyFrom(_health_check(path, HEALTH_CHECK_HOST))
-    check.unhealthy_interval.CopyFrom(seconds(0.5))
-    check.no_traffic_interval.CopyFrom(seconds(0.5))
-    check.no_traffic_healthy_interval.CopyFrom(seconds(2))
-    return check
 
 
 @cache

@@ -5,8 +5,10 @@ Rules: xDS protocol, "Incremental xDS". Several responses of a type may be open;
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
-from igw_xds.stream.order import REMOVED_LAST, Phase, Stream
+from igw_xds.stream.node import error_of
+from igw_xds.stream.order import Phase, Stream
 from igw_xds.stream.overlay import Wanted
+from igw_xds.stream.progress import REMOVED_LAST
 from igw_xds.stream.response import DeltaResponse
 from igw_xds.stream.subscription import ROOTS, WILDCARD, Subscription
 from igw_xds.stream.track import Offer, Track
@@ -19,8 +21,7 @@ class DeltaStream(Stream[DeltaDiscoveryRequest, DeltaResponse]):
 
     def _read(self, track: Track, request: DeltaDiscoveryRequest) -> None:
         if request.response_nonce:
-            error = request.error_detail.message if request.HasField("error_detail") else None
-            self._take(track, request.response_nonce, error)
+            self._take(track, request.response_nonce, error_of(request))
         subscribe, unsubscribe = (
             set(request.resource_names_subscribe),
             set(request.resource_names_unsubscribe),

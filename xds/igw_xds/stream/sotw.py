@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 
 from igw_xds.snapshot import Resource, snapshot
-from igw_xds.stream.order import REMOVED_LAST, Phase, Stream
+from igw_xds.stream.node import error_of
+from igw_xds.stream.order import Phase, Stream
 from igw_xds.stream.overlay import Wanted
+from igw_xds.stream.progress import REMOVED_LAST
 from igw_xds.stream.response import SotwResponse
 from igw_xds.stream.subscription import ROOTS
 from igw_xds.stream.track import Offer, Track
@@ -27,8 +29,7 @@ class SotwStream(Stream[DiscoveryRequest, SotwResponse]):
         if not track.seen:
             track.claim = request.version_info
         if request.response_nonce:
-            error = request.error_detail.message if request.HasField("error_detail") else None
-            self._take(track, request.response_nonce, error)
+            self._take(track, request.response_nonce, error_of(request))
         subscription = track.subscription.replaced(track.type_url, request.resource_names)
         before, after = set(track.subscription.names), set(subscription.names)
         track.subscribe(subscription, after - before, before - after)
@@ -69,9 +70,12 @@ class SotwStream(Stream[DiscoveryRequest, SotwResponse]):
 
 
 def _compare_claim(track: Track, wanted: Wanted) -> None:
-    """Compare, once, the version that a returning client names with ours."""
+    """Compare, once, the version that a returning client names with ours.
+
+    Of a type that is asked for by name it says too little: a client may have dropped a name since, and ask for it anew.
+    """
     claim, track.claim = track.claim, ""
-    if not claim:
+    if not claim or track.type_url not in ROOTS:
         return
     if claim == _version(track.type_url, wanted):
         track.holds(wanted)
