@@ -17,8 +17,10 @@ Base = Table[Resource]
 Wanted = Mapping[str, Resource]
 """What of it a client is to have."""
 
-_REMEMBERED = 32
-"""Differences between two bases: of each type the last few, for clients that are behind."""
+DIFFERENCES = 32
+"""Of two bases, that are remembered: of each type the last few, for clients that are behind."""
+VERSIONS = 10
+"""Bases whose versions are remembered, for clients that come back: two of each type, each as long as the base."""
 
 
 class Differences:
@@ -34,7 +36,7 @@ class Differences:
         if (known := self._known.get(key)) is not None:
             return known[2]  # both are kept beside it, so their ids are theirs
         found = old.differing(new)
-        _remember(self._known, key, (old, new, found))
+        _remember(self._known, key, (old, new, found), DIFFERENCES)
         return found
 
     def versions(self, base: Base) -> Mapping[str, str]:
@@ -42,7 +44,7 @@ class Differences:
         if (known := self._versions.get(id(base))) is not None:
             return known[1]
         found = {name: resource.version for name, resource in base.items()}
-        _remember(self._versions, id(base), (base, found))
+        _remember(self._versions, id(base), (base, found), VERSIONS)
         return found
 
 
@@ -50,9 +52,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:
+def _remember(memory: OrderedDict[K, V], key: K, value: V, most: int) -> None:
     memory[key] = value
-    if len(memory) > _REMEMBERED:
+    if len(memory) > most:
         memory.popitem(last=False)
 
 
