@@ -121,6 +121,7 @@ def test_history_tells_no_secret(image: str, images: Images, engine: docker.Dock
         "PATH",
         "PYTHONUNBUFFERED",
         "PYTHONDONTWRITEBYTECODE",
+        "IGW_ENVOY_STATE_DIR",  # where an Envoy's agent keeps what it accepted
         *_variables(engine, images.base),
     }
 
