@@ -79,7 +79,7 @@ def at_once(world: World, zone: str | None = None) -> tuple[dict[str, Any], dict
 
 
 @given(histories())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_history_gives_what_its_last_moment_gives(history: list[Change]) -> None:
     """After each change: the same world, plan and snapshots as of all there is then, by either way at once."""
     derived, moment = derivation(), Moment()

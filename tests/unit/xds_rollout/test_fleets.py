@@ -67,7 +67,7 @@ def finish(fleet: Fleet) -> None:
 
 
 @given(first=zones(), events=EVENTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_all_come_to_have_what_can_be_had(first: Zone, events: list[tuple[Any, ...]]) -> None:
     """After any history: what is defined, but for what all refuse and what needs it; and that is known by name.
 
@@ -89,7 +89,7 @@ def test_all_come_to_have_what_can_be_had(first: Zone, events: list[tuple[Any, .
 
 
 @given(first=zones(), events=EVENTS, transports=TRANSPORTS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_all_have_the_same_over_any_transport(
     first: Zone, events: list[tuple[Any, ...]], transports: tuple[str, ...]
 ) -> None:
@@ -155,7 +155,7 @@ def has_just(proxy: Proxy, served: Snapshot) -> None:
     ),
     transports=st.one_of(st.just(DELTA), TRANSPORTS),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_what_is_bad_reaches_nobody_but_the_canary(
     first: Zone, events: list[tuple[Any, ...]], transports: tuple[str, ...]
 ) -> None:
@@ -168,7 +168,7 @@ def test_what_is_bad_reaches_nobody_but_the_canary(
 
 
 @given(first=zones(), events=EVENTS, strict=st.tuples(*[st.booleans()] * 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_who_is_odd_harms_nobody(
     first: Zone, events: list[tuple[Any, ...]], strict: tuple[bool, ...]
 ) -> None:
