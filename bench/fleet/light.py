@@ -51,7 +51,7 @@ class LightStream(asyncio.Protocol):
 
     def send(self, message: bytes) -> None:
         """Send one message."""
-        body = wire.prefix(len(message)) + message
+        body = wire.message(message)
         size = frames.MAX_FRAME_BYTES
         self._waiting.extend(body[start : start + size] for start in range(0, len(body), size))
         self._flush()

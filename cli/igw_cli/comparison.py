@@ -7,10 +7,11 @@ from enum import StrEnum
 from typing import Any
 
 import yaml
+from igw_xds.snapshot import SHORT_NAMES
 
 from igw_cli.held import Resources
 
-ORDER = ("cds", "eds", "lds", "srds", "rds")
+ORDER = tuple(SHORT_NAMES.values())
 """Types as they are sent."""
 
 

@@ -7,14 +7,14 @@ What it gives for that: a tenth of the CPU of `grpc.aio`. HTTP/2 itself is `igw_
 from dataclasses import dataclass, field
 from typing import Final
 
+from igw_ops.grpc import wire
+from igw_ops.grpc.wire import PREFIX_BYTES, GrpcStatus
 from igw_ops.http2 import connection as http2
 from igw_ops.http2 import frames
 from igw_ops.http2.frames import Http2Error
 
-from igw_extproc import grpc_wire
-from igw_extproc.grpc_wire import GrpcStatus
-
-_PREFIX_BYTES: Final = 5
+_MAX_REASON: Final = 100
+"""Characters: all that is said on a stream fits into its first window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +95,14 @@ class Connection:
         state = self._streams.get(stream)
         if state is None:
             return
-        body = grpc_wire.message(message)
+        body = wire.message(message)
         data = frames.frame(frames.DATA, 0, stream, body)
         if not state.answered:
             state.answered = True
-            data = frames.frame(frames.HEADERS, frames.END_HEADERS, stream, grpc_wire.RESPONSE_HEADERS) + data
+            data = frames.frame(frames.HEADERS, frames.END_HEADERS, stream, wire.OK_HEADERS) + data
         if last:
             self._close(stream)
-            data += _ending(stream, grpc_wire.trailers(GrpcStatus.OK))
+            data += _ending(stream, wire.trailers(GrpcStatus.OK))
         self._http2.send(stream, data, len(body))
 
     def fail(self, stream: int, status: GrpcStatus, reason: str) -> None:
@@ -110,8 +110,8 @@ class Connection:
         state = self._close(stream)
         if state is None:
             return
-        opening = b"" if state.answered else grpc_wire.RESPONSE_HEADERS
-        self._http2.send(stream, _ending(stream, opening + grpc_wire.trailers(status, reason)), 0)
+        opening = b"" if state.answered else wire.OK_HEADERS
+        self._http2.send(stream, _ending(stream, opening + wire.trailers(status, reason[:_MAX_REASON])), 0)
 
     def announce_end(self) -> None:
         """Ask the peer to begin no more streams; those on their way are still served."""
@@ -144,8 +144,8 @@ class Connection:
 
     def _cut_messages(self, stream: int, state: _Stream, events: list[Event]) -> None:
         held = state.held
-        while len(held) >= _PREFIX_BYTES:
-            end = _PREFIX_BYTES + int.from_bytes(held[1:_PREFIX_BYTES], "big")
+        while len(held) >= PREFIX_BYTES:
+            end = PREFIX_BYTES + int.from_bytes(held[1:PREFIX_BYTES], "big")
             if held[0]:
                 return self._drop(
                     stream, GrpcStatus.UNIMPLEMENTED, "compressed messages are not read", events
@@ -154,7 +154,7 @@ class Connection:
                 return self._drop(stream, GrpcStatus.RESOURCE_EXHAUSTED, "the message is too long", events)
             if len(held) < end:
                 break
-            events.append(Received(stream, bytes(held[_PREFIX_BYTES:end])))
+            events.append(Received(stream, bytes(held[PREFIX_BYTES:end])))
             del held[:end]
             self._held -= end
         if self._held > self._limits.held_bytes:

@@ -6,13 +6,13 @@ from typing import Any
 
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from google.protobuf.message import DecodeError
+from igw_ops.grpc.wire import GrpcStatus
 from igw_ops.http2.peer import Peer
 from igw_ops.listening import listening_socket
 
 from igw_extproc.answer import encode
 from igw_extproc.connection import Connection, Event, Left, Limits, Opened, Received
 from igw_extproc.exchange import Answer, Exchange, Fail, Refuse, Route
-from igw_extproc.grpc_wire import GrpcStatus
 from igw_extproc.settings import Settings
 from igw_extproc.tally import ABANDONED, FAILED, ROUTED, Tally
 

@@ -7,6 +7,7 @@ from igw_xds.observation import Client
 from igw_xds.rollout import Rollout
 from igw_xds.snapshot import NO_RESOURCES
 from igw_xds.stream import Holds, Lacks, Refuses, Standing, Stream
+from igw_xds.stream.track import kept
 
 Standings = Callable[[str, str], Standing]
 """What one makes of a resource, by type URL and name."""
@@ -44,13 +45,11 @@ def _contained(standing: Standings, rollout: Rollout) -> Standings:
 
     def found(type_url: str, name: str) -> Standing:
         refused = rollout.refused.get((type_url, name))
-        if refused is None:
-            return standing(type_url, name)
-        match standing(type_url, name):
-            case Holds(resource) | Refuses(kept=resource):
-                kept = resource
-            case Lacks():
-                kept = None
-        return Refuses(refused.resource, refused.text, kept, refused.proxy)
+        stands = standing(type_url, name)
+        return (
+            stands
+            if refused is None
+            else Refuses(refused.resource, refused.text, kept(stands), refused.proxy)
+        )
 
     return found

@@ -5,6 +5,7 @@ stream knows. Source: envoy/service/status/v3/csds.proto.
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ MAX_WAITING: Final = 16
 """Requests that wait on one stream."""
 
 Xds = ClientConfig.GenericXdsConfig
+_NUMBERS: Final = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", re.ASCII)
 _CONFIG: Final = b"\x0a"
 """The tag of `ClientStatusResponse.config`."""
 
@@ -102,12 +104,14 @@ def resource(client: Connected, type_url: str, name: str, wanted: Resource | Non
 
 def node_message(node: Node) -> NodeMessage:
     """Give who a proxy is, as far as we remember."""
-    numbers = [int(part) for part in node.version.split(".")] if node.version else []
-    if not numbers:
-        return NodeMessage(id=node.id, locality=Locality(zone=node.zone))
-    version = SemanticVersion(**dict(zip(("major_number", "minor_number", "patch"), numbers, strict=True)))
-    built = BuildVersion(version=version)
-    return NodeMessage(id=node.id, locality=Locality(zone=node.zone), user_agent_build_version=built)
+    message = NodeMessage(id=node.id, locality=Locality(zone=node.zone))
+    if numbers := _NUMBERS.fullmatch(node.version):
+        major, minor, patch = map(int, numbers.groups())
+        version = SemanticVersion(major_number=major, minor_number=minor, patch=patch)
+        message.user_agent_build_version.CopyFrom(BuildVersion(version=version))
+    else:  # gRPC's own client says it in words
+        message.user_agent_version = node.version
+    return message
 
 
 @dataclass(slots=True, eq=False)

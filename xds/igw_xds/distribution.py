@@ -13,7 +13,6 @@ from typing import Protocol
 import structlog
 
 from igw_xds.clients import clients, in_step
-from igw_xds.containment import Refused
 from igw_xds.observation import Client
 from igw_xds.plan import Zoning
 from igw_xds.rollout import Rollout
@@ -73,6 +72,11 @@ class Distribution:
         """Give what a returning proxy probably has."""
         return self.rollout.served or self.rollout.target or NO_RESOURCES
 
+    @property
+    def canary(self) -> Receiver | None:
+        """Give the proxy that gets changes first."""
+        return self.receivers.get(self.rollout.canary or 0)
+
     def publish(self, newest: Snapshot) -> None:
         """Take what is defined for the zone now."""
         self.rollout.publish(newest, _now())
@@ -128,7 +132,7 @@ class Distribution:
             return
         served_anew = not self._seen or self._seen[0] != seen[0]
         self._seen = seen
-        if rollout.canary is not None and (canary := self.receivers.get(rollout.canary)) is not None:
+        if (canary := self.canary) is not None:
             self._give(canary)
         if served_anew:
             self.give_all()
@@ -171,12 +175,12 @@ class Distribution:
 
     def _tick(self) -> None:
         self._timer = None
-        timeouts = self.rollout.timeouts
-        canary = self.rollout.canary
+        timeouts, canary = self.rollout.timeouts, self.canary
         self.rollout.tick(_now())
         if self.rollout.timeouts > timeouts:
-            slow = self.receivers.get(canary or 0)
-            log.warning("canary did not accept in time", zone=self.zone, node=slow.node.id if slow else "")
+            log.warning(
+                "canary did not accept in time", zone=self.zone, node=canary.node.id if canary else ""
+            )
         self._react()
 
 
@@ -256,12 +260,6 @@ class Distributions:
         """Give the proxies of a zone."""
         zone = self._zones.get(key)
         return () if zone is None else zone.clients()
-
-    def refused(self) -> Iterator[tuple[str, str, str, Refused]]:
-        """Give zone, type URL, name and refusal of all that is held back."""
-        for zone in self:
-            for (type_url, name), refused in zone.rollout.refused.items():
-                yield zone.zone, type_url, name, refused
 
     def close(self) -> None:
         """Stop all clocks."""

@@ -1,24 +1,15 @@
 """The connected proxies, for status and for what is said of objects: a value per stream in, out in one mapping."""
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Literal, Protocol
 
+from igw_xds.containment import Refused
 from igw_xds.distribution import Distribution
-from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot
+from igw_xds.snapshot import SHORT_NAMES, Snapshot
 from igw_xds.stream import Node
-
-SHORT_NAMES: Mapping[str, str] = {
-    CLUSTER: "cds",
-    ENDPOINTS: "eds",
-    LISTENER: "lds",
-    SCOPE: "srds",
-    ROUTES: "rds",
-}
-"""How operators call the types; metric labels and status use these."""
-
 
 MAX_REFUSED = 100
 """Refused resources of a zone that are shown."""
@@ -148,8 +139,7 @@ def described(proxy: Proxy) -> dict[str, Any]:
 
 def described_zone(zone: Distribution) -> dict[str, Any]:
     """Describe a zone as JSON: what is on its way, and what of it is held back and why."""
-    rollout = zone.rollout
-    canary = zone.receivers.get(rollout.canary or 0)
+    rollout, canary = zone.rollout, zone.canary
     return {
         "zone": zone.zone,
         "known": zone.known,
@@ -157,15 +147,18 @@ def described_zone(zone: Distribution) -> dict[str, Any]:
         "served": rollout.served.version if rollout.served else None,
         "staged": rollout.staged.version if rollout.staged else None,
         "canary": canary.node.id if canary else None,
-        "refused": [
-            {"type": SHORT_NAMES[type_url], "name": name, "proxy": refused.proxy, "text": refused.text}
-            for (type_url, name), refused in itertools.islice(rollout.refused.items(), MAX_REFUSED)
-        ],
+        "refused": [document for document, _ in refused(zone)],
     }
 
 
+def refused(zone: Distribution) -> Iterator[tuple[dict[str, Any], Refused]]:
+    """Describe what a zone holds back as JSON, the first of it."""
+    for (type_url, name), found in islice(zone.rollout.refused.items(), MAX_REFUSED):
+        yield {"type": SHORT_NAMES[type_url], "name": name, "proxy": found.proxy, "text": found.text}, found
+
+
 def _ack(ack: Ack) -> dict[str, Any]:
-    return {"type": SHORT_NAMES.get(ack.type_url, ack.type_url), "at": _moment(ack.at)}
+    return {"type": SHORT_NAMES.get(ack.type_url, ack.type_url), "at": moment(ack.at)}
 
 
 def _nack(nack: Nack) -> dict[str, Any]:
@@ -173,10 +166,10 @@ def _nack(nack: Nack) -> dict[str, Any]:
         "type": SHORT_NAMES.get(nack.type_url, nack.type_url),
         "names": list(nack.names[:MAX_NAMES]),
         "text": nack.text,
-        "at": _moment(nack.at),
+        "at": moment(nack.at),
     }
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
     """Give Unix seconds as RFC 3339."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

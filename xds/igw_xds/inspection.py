@@ -6,18 +6,16 @@ long for many proxies or names is done in slices, or in a thread.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import islice
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
 
 from igw_xds.distribution import Distribution, Distributions
-from igw_xds.fleet import MAX_REFUSED, SHORT_NAMES, Connected, Fleet, Proxy, described
+from igw_xds.fleet import Connected, Fleet, Proxy, described, moment, refused
 from igw_xds.plan import zone_key
-from igw_xds.snapshot import NO_RESOURCES, Resource, Snapshot
+from igw_xds.snapshot import NO_RESOURCES, SHORT_NAMES, Resource, Snapshot
 
 TOGETHER: Final = 200
 """So many proxies are described before others have their turn."""
@@ -98,7 +96,7 @@ def shown(connected: Connected) -> dict[str, Any]:
         "zone": proxy.zone,
         "version": proxy.version,
         "transport": proxy.transport,
-        "connectedAt": _moment(proxy.connected_at),
+        "connectedAt": moment(proxy.connected_at),
         "state": state,
         "canary": proxy.canary,
         "rejections": known["rejections"],
@@ -108,27 +106,14 @@ def shown(connected: Connected) -> dict[str, Any]:
 
 def shown_zone(zone: Distribution) -> dict[str, Any]:
     """Give a zone's document: what of it is held back, and why."""
-    rollout = zone.rollout
-    canary = zone.receivers.get(rollout.canary or 0)
+    ahead, canary = time.time() - asyncio.get_running_loop().time(), zone.canary
     return {
         "name": zone.zone,
         "known": zone.known,
         "proxies": len(zone.receivers),
-        "refused": list(islice(_refused(zone), MAX_REFUSED)),
+        "refused": [{**document, "at": moment(ahead + found.at)} for document, found in refused(zone)],
         **({} if canary is None else {"canary": canary.node.id}),
     }
-
-
-def _refused(zone: Distribution) -> Iterator[dict[str, Any]]:
-    ahead = time.time() - asyncio.get_running_loop().time()
-    for (type_url, name), refused in zone.rollout.refused.items():
-        yield {
-            "type": SHORT_NAMES[type_url],
-            "name": name,
-            "proxy": refused.proxy,
-            "text": refused.text,
-            "at": _moment(ahead + refused.at),
-        }
 
 
 def _state(proxy: Proxy, connected: Connected) -> tuple[str, str]:
@@ -158,8 +143,3 @@ def _content(resource: Resource) -> dict[str, Any]:
     """Give a resource as Envoy's `/config_dump` writes it."""
     written: dict[str, Any] = MessageToDict(resource.body, preserving_proto_field_name=True)
     return written
-
-
-def _moment(seconds: float) -> str:
-    """Give Unix seconds as RFC 3339."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

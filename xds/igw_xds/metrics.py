@@ -12,7 +12,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from igw_xds.distribution import Distributions
-from igw_xds.fleet import SHORT_NAMES, Fleet
+from igw_xds.fleet import Fleet
+from igw_xds.snapshot import SHORT_NAMES
 
 PROPAGATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """Seconds: from an Envoy on the same machine to clusters that warm up over minutes."""

@@ -14,7 +14,8 @@ from typing import assert_never
 from igw_model.status import Condition, Observed, Status, Truth
 
 from igw_xds.snapshot import CLUSTER, Resource
-from igw_xds.stream import Holds, Lacks, Refuses, Standing
+from igw_xds.stream import Holds, Refuses, Standing
+from igw_xds.stream.track import kept as what_is_kept
 
 MAX_TEXT = 1000
 """Characters of Envoy's text in a message."""
@@ -152,15 +153,7 @@ def leads(type_url: str, name: str, cluster: str, client: Client) -> bool:
 
 def kept(client: Client, type_url: str, name: str) -> Resource | None:
     """Give what an Envoy has of a resource, of whatever version."""
-    match client.standing(type_url, name):
-        case Holds(resource):
-            return resource
-        case Refuses(kept=resource):
-            return resource
-        case Lacks():
-            return None
-        case other:
-            assert_never(other)
+    return what_is_kept(client.standing(type_url, name))
 
 
 def gateway_observed(past: Past, zone: str, seen: Programmed | NotServed) -> Observed:

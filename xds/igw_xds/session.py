@@ -18,12 +18,12 @@ from igw_ops.grpc.server import Stream as Wire
 from igw_ops.grpc.wire import GrpcStatus
 
 from igw_xds.distribution import Distribution, Distributions
-from igw_xds.fleet import MAX_NAMES, SHORT_NAMES, Ack, Fleet, Nack, Proxy
+from igw_xds.fleet import MAX_NAMES, Ack, Fleet, Nack, Proxy
 from igw_xds.metrics import Metrics
 from igw_xds.names import is_of_definitions
 from igw_xds.news import News
 from igw_xds.resources import proxyless
-from igw_xds.snapshot import LISTENER, ROUTES, Snapshot
+from igw_xds.snapshot import LISTENER, ROUTES, SHORT_NAMES, Snapshot
 from igw_xds.stream import (
     Accepted,
     DeltaResponse,

@@ -23,6 +23,15 @@ TYPES = (CLUSTER, ENDPOINTS, LISTENER, SCOPE, ROUTES)
 """The order in which types are sent: what is named comes before what names it (xDS protocol, "Eventual
 consistency considerations"). A scope comes before its routes because Envoy asks for routes by name."""
 
+SHORT_NAMES: Mapping[str, str] = {
+    CLUSTER: "cds",
+    ENDPOINTS: "eds",
+    LISTENER: "lds",
+    SCOPE: "srds",
+    ROUTES: "rds",
+}
+"""How operators call the types; metric labels and status use these."""
+
 _DIGEST_BYTES = 32
 _MODULUS = 1 << (8 * _DIGEST_BYTES)
 

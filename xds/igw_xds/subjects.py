@@ -26,7 +26,7 @@ from igw_xds.observation import (
     programmed,
     unreadable_observed,
 )
-from igw_xds.plan import Zoning, registered
+from igw_xds.plan import Zoning, registered, zone_key
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, NO_RESOURCES, ROUTES, SCOPE, Resource, Snapshot
 from igw_xds.world import Defined, Key, Unreadable, World
 
@@ -98,7 +98,7 @@ class Subjects:
     def foreign(self, key: Key) -> bool:
         """Say whether no gateway of an object is in a zone that is served here."""
         zones, only = list(self._zones(key)), self.zoning.only
-        return bool(zones) and not any(only is None or _same(zone, only) for zone in zones)
+        return bool(zones) and not any(only is None or zone_key(zone) == zone_key(only) for zone in zones)
 
     def is_seen(self, key: Key, clients: Clients) -> bool:
         """Say whether an Envoy is connected in a zone of an object's: all else is a guess."""
@@ -205,11 +205,10 @@ class Subjects:
     def _deployment(
         self, deployment: Deployment, past: Past, clients: Clients, counting: Counting
     ) -> Observed:
-        by_zone: dict[str, list[Gateway]] = {}
+        by_key: dict[str, list[Gateway]] = {}
         for gateway in self._gateways(deployment):
-            by_zone.setdefault(next((z for z in by_zone if _same(z, gateway.zone)), gateway.zone), []).append(
-                gateway
-            )
+            by_key.setdefault(zone_key(gateway.zone), []).append(gateway)
+        by_zone = {found[0].zone: found for found in by_key.values()}
         served = {zone: found for zone, found in by_zone.items() if self.zoning.place(found[0]) is not None}
         seen: Mapping[str, Programmed | NotServed] = {
             zone: self._deployed(deployment, found, clients) for zone, found in served.items()
@@ -261,10 +260,6 @@ class Subjects:
             self._scopes[scope] = gateway_id
         elif self._scopes.get(scope) == gateway_id:
             del self._scopes[scope]
-
-
-def _same(zone: str, other: str) -> bool:
-    return zone.casefold() == other.casefold()
 
 
 def _asked(

@@ -51,15 +51,19 @@ def _length(size: int) -> bytes:
     return bytes([*groups, size])
 
 
+def message(content: bytes) -> bytes:
+    """Give a message, uncompressed, with its prefix."""
+    return prefix(len(content)) + content
+
+
 def header(name: bytes, value: bytes) -> bytes:
     """Give a header as a literal that enters no table; the name under 127 bytes."""
     return b"\x00%c%b%b%b" % (len(name), name, _length(len(value)), value)
 
 
-RESPONSE_HEADERS: Final = (
-    b"\x88" + header(b"content-type", b"application/grpc") + header(b"grpc-accept-encoding", b"identity")
-)
-"""`:status: 200` is entry 8 of HPACK's static table."""
+OK_HEADERS: Final = b"\x88" + header(b"content-type", b"application/grpc")
+"""`:status: 200` is entry 8 of HPACK's static table. The least that begins an answer."""
+RESPONSE_HEADERS: Final = OK_HEADERS + header(b"grpc-accept-encoding", b"identity")
 UNSUPPORTED_MEDIA_TYPE: Final = b"\x08\x03415"
 """`:status: 415`, by the name of the same entry: what comes is not gRPC."""
 

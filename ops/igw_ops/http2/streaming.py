@@ -4,7 +4,7 @@ What is sent keeps to the peer's windows (`outgoing`). What comes keeps to ours:
 more only as its owner says with `widen`. Source: RFC 9113, 5.2 and 6.9.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from igw_ops.http2 import frames
 from igw_ops.http2.connection import Agreed, Began, Connection, Content, Ended, Event, Reset
@@ -13,7 +13,7 @@ from igw_ops.http2.outgoing import FIRST_WINDOW, Outgoing
 
 
 class StreamingConnection(Connection):
-    """`begin` of a stream is an event, `send` and `end` answer it; `hold` while the socket takes no more."""
+    """`Began` of a stream is an event; `send_headers`, `outgoing.send` and `end` answer it."""
 
     def __init__(self, settings: Mapping[int, int], window: int) -> None:
         """Begin as `Connection` does; `settings` must leave the streams' first window as it is."""
@@ -47,10 +47,6 @@ class StreamingConnection(Connection):
         """Send a header block that does not end the stream."""
         if stream in self._open:
             self._output.append(frames.frame(frames.HEADERS, frames.END_HEADERS, stream, block))
-
-    def send_content(self, stream: int, pieces: Sequence[bytes], size: int) -> None:
-        """Send pieces, `size` bytes in all, as the windows allow."""
-        self.outgoing.send(stream, pieces, size)
 
     def end(self, stream: int, block: bytes) -> None:
         """End a stream with a header block behind all that waits; what else comes on it is not wanted (8.1)."""

@@ -6,9 +6,9 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from igw_extproc import grpc_wire
 from igw_extproc.connection import Connection, Event, Left, Limits, Opened, Received
-from igw_extproc.grpc_wire import GrpcStatus
+from igw_ops.grpc import wire
+from igw_ops.grpc.wire import GrpcStatus
 from igw_ops.http2 import frames
 from igw_ops.http2.frames import BrokenError, Frame, Http2Error
 
@@ -66,14 +66,14 @@ CONVERSATION = (
     frames.PREFACE
     + frames.settings({4: 65_535})
     + begin(1)
-    + data(1, grpc_wire.message(b"one")[:4])
+    + data(1, wire.message(b"one")[:4])
     + frames.frame(frames.HEADERS, 0, 3, b"a block")
     + frames.frame(frames.CONTINUATION, frames.END_HEADERS, 3, b" that goes on")
-    + data(3, grpc_wire.message(b"two") + grpc_wire.message(b""))
-    + data(1, b"\x02" + grpc_wire.message(b"one")[4:] + b"\x00\x00", frames.PADDED)
+    + data(3, wire.message(b"two") + wire.message(b""))
+    + data(1, b"\x02" + wire.message(b"one")[4:] + b"\x00\x00", frames.PADDED)
     + frames.frame(0xBE, 0, 0, b"an extension")
     + frames.reset(3, Http2Error.NO_ERROR)
-    + data(1, grpc_wire.message(b"end"), frames.END_STREAM)
+    + data(1, wire.message(b"end"), frames.END_STREAM)
 )
 EVENTS: list[Event] = [
     Opened(1),
@@ -114,7 +114,7 @@ def test_answers_share_one_stream() -> None:
     connection.answer(1, b"first", last=False)
     connection.answer(1, b"last", last=True)
     assert sent(connection) == [
-        Frame(frames.HEADERS, frames.END_HEADERS, 1, grpc_wire.RESPONSE_HEADERS),
+        Frame(frames.HEADERS, frames.END_HEADERS, 1, wire.OK_HEADERS),
         Frame(frames.DATA, 0, 1, b"\x00\x00\x00\x00\x05first"),
         Frame(frames.DATA, 0, 1, b"\x00\x00\x00\x00\x04last"),
         Frame(frames.HEADERS, 0x5, 1, b"\x00\x0bgrpc-status\x010"),
@@ -127,7 +127,7 @@ def test_a_failure_says_why() -> None:
     connection = opened()
     connection.receive(begin(1))
     connection.fail(1, GrpcStatus.INVALID_ARGUMENT, "why")
-    block = grpc_wire.RESPONSE_HEADERS + b"\x00\x0bgrpc-status\x013" + b"\x00\x0cgrpc-message\x03why"
+    block = wire.OK_HEADERS + b"\x00\x0bgrpc-status\x013" + b"\x00\x0cgrpc-message\x03why"
     assert sent(connection) == [Frame(frames.HEADERS, 0x5, 1, block)]
 
 
@@ -137,7 +137,7 @@ def test_a_stream_that_is_gone_is_not_answered() -> None:
     assert connection.receive(begin(1) + frames.reset(1, Http2Error.NO_ERROR)) == [Opened(1), Left(1)]
     connection.answer(1, b"late", last=True)
     connection.fail(1, GrpcStatus.CANCELLED, "late")
-    assert connection.receive(data(1, grpc_wire.message(b"late"))) == []
+    assert connection.receive(data(1, wire.message(b"late"))) == []
     assert sent(connection) == []
 
 
@@ -194,7 +194,7 @@ def test_receive_window_is_given_back() -> None:
     connection = opened()
     given = 0
     for stream in range(1, 41, 2):
-        connection.receive(begin(stream) + data(stream, grpc_wire.message(b"x" * 9_000)))
+        connection.receive(begin(stream) + data(stream, wire.message(b"x" * 9_000)))
         connection.answer(stream, b"", last=True)
         given += sum(
             int.from_bytes(frame.payload, "big")

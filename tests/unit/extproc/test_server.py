@@ -12,11 +12,11 @@ import grpc
 import httpx
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
-from igw_extproc import grpc_wire
 from igw_extproc.server import Server
 from igw_extproc.service import serve
 from igw_extproc.settings import Settings
 from igw_extproc.tally import Tally
+from igw_ops.grpc import wire
 from igw_ops.http2 import frames
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
@@ -190,7 +190,7 @@ async def test_a_connection_that_breaks_is_counted() -> None:
             frames.PREFACE
             + frames.settings({})
             + frames.frame(frames.HEADERS, frames.END_HEADERS, 1)
-            + frames.frame(frames.DATA, 0, 1, grpc_wire.message(HEADERS.SerializeToString()))
+            + frames.frame(frames.DATA, 0, 1, wire.message(HEADERS.SerializeToString()))
         )
         await writer.drain()
         writer.close()

@@ -111,7 +111,7 @@ def test_the_connection_s_window_is_given_back() -> None:
 def test_streams_that_wait_to_send_count() -> None:
     """5.1.2: a client that reads nothing cannot pile up streams."""
     connection = opened(streams=2)
-    connection.send_content(3, [bytes(70_000)], 70_000)
+    connection.outgoing.send(3, [bytes(70_000)], 70_000)
     connection.end(3, b"end")
     connection.end(1, b"end")
     assert connection.live == 1
@@ -124,7 +124,7 @@ def test_streams_that_wait_to_send_count() -> None:
 def test_a_broken_stream_is_reset_even_when_only_its_end_waits() -> None:
     """The client would wait for it for ever."""
     connection = opened()
-    connection.send_content(3, [bytes(70_000)], 70_000)
+    connection.outgoing.send(3, [bytes(70_000)], 70_000)
     connection.end(3, b"end")
     connection.output()
     connection.receive(frames.window_update(3, 0))
@@ -151,7 +151,7 @@ def test_content_and_an_end() -> None:
 def test_many_small_increments_are_answered_once() -> None:
     """A read full of them costs one look at what waits, and few frames: not a frame of a byte for each."""
     connection = opened()
-    connection.send_content(3, [bytes(100_000)], 100_000)
+    connection.outgoing.send(3, [bytes(100_000)], 100_000)
     sent(connection)
     connection.receive(frames.window_update(3, 1_000) + frames.window_update(0, 1) * 500)
     assert [(frame.type, len(frame.payload)) for frame in sent(connection)] == [(frames.DATA, 500)]

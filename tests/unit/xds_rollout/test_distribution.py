@@ -217,7 +217,9 @@ async def test_what_is_contained_stands_refused_by_all() -> None:
     new, old = content("deployment/a", 2), content("deployment/a")
     for client in it.zones.clients("here"):
         assert client.standing(CLUSTER, "deployment/a") == Refuses(new, "no such thing", old, "canary")
-    assert [(z, t, n) for z, t, n, _ in it.zones.refused()] == [("here", CLUSTER, "deployment/a")]
+    assert [(zone.zone, list(zone.rollout.refused)) for zone in it.zones] == [
+        ("here", [(CLUSTER, "deployment/a")])
+    ]
     it.zones.close()
 
 
@@ -301,7 +303,7 @@ async def test_what_a_proxy_says_of_itself_is_kept_cut() -> None:
     [proxy] = it.fleet
     assert proxy.last_nack is not None
     assert (proxy.id, proxy.last_nack.text) == ("x" * MAX_NAME, "y" * MAX_ERROR)
-    [(*_, refused)] = it.zones.refused()
+    [refused] = [found for zone in it.zones for found in zone.rollout.refused.values()]
     assert (len(refused.text), len(refused.proxy)) == (MAX_ERROR, MAX_NAME)
 
 

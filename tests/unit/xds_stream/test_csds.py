@@ -285,3 +285,22 @@ async def test_what_is_no_request(plane: Plane) -> None:
             await ask(b"\xff")
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert await ask(b"") == b""
+
+
+async def test_a_client_whose_version_is_no_number_is_told_like_others(plane: Plane, stub: Any) -> None:
+    """GRPC's own client says its version in words; nobody's answer may fail for that."""
+    plane.publish(world(clusters=["a"]))
+    call = plane.call("delta")
+    node = Node(id="words", user_agent_name="gRPC C-core", user_agent_version="C-core 51.0.0")
+    await call.write(delta(CLUSTER, node=node))
+    await until_connected(plane)
+    [client] = (await stub.FetchClientStatus(ClientStatusRequest())).config
+    assert (client.node.id, client.node.user_agent_version) == ("words", "C-core 51.0.0")
+    assert not client.node.HasField("user_agent_build_version")
+
+
+async def until_connected(plane: Plane) -> None:
+    """Wait until a proxy has said who it is."""
+    async with asyncio.timeout(5):
+        while not len(plane.fleet):  # noqa: ASYNC110 - nothing tells a test
+            await asyncio.sleep(0.005)

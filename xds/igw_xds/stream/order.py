@@ -97,9 +97,7 @@ class Stream(Progress, Generic[RequestT, ResponseT]):
                 track.move(source, self._differences)
             waits = track.outstanding or (held and track.type_url != ENDPOINTS)
             phase = Phase.URGENT if waits else Phase.CHANGE
-            if (
-                track.done.get(phase) is not source
-            ):  # asked here, too: a thousand clients in step have nothing to do
+            if not track.is_done(phase):
                 yield from self._send(track, phase)
             held = held or bool(track.outstanding)
         if not held:
@@ -111,7 +109,7 @@ class Stream(Progress, Generic[RequestT, ResponseT]):
     def _remove(self) -> Iterator[ResponseT]:
         for type_url in REMOVED_LAST:
             track = self._tracks[type_url]
-            if track.done.get(Phase.REMOVE) is not track.source:
+            if not track.is_done(Phase.REMOVE):
                 yield from self._send(track, Phase.REMOVE)
             if track.outstanding:
                 return
@@ -127,8 +125,6 @@ class Stream(Progress, Generic[RequestT, ResponseT]):
                     return
         if phase is Phase.URGENT and track.claim:
             return  # a returning client has something to go on with
-        if track.done.get(phase) is source:
-            return
         offer = self._offer(track, track.subscription.select(source), phase)
         track.fresh = False
         track.due = {name for name in track.due if not track.subscription.covers(name)}

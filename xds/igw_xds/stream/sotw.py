@@ -1,7 +1,7 @@
 """The state-of-the-world transport: root types travel whole, others only what changed; nothing tells absence.
 
-A version states what the client has once it accepts: so a client that reconnects with it is known to have all
-of it, and a name it never got changes the version. Stale nonces are ignored: the next request says it all.
+A version states what the client has once it accepts: so a client that reconnects with a root type's is known to have
+all of it. Of other types it may have dropped a name since. Stale nonces are ignored: the next request says it all.
 """
 
 from collections.abc import Mapping

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import assert_never
 
 from igw_xds.snapshot import NOTHING, Resource
 from igw_xds.stream.overlay import Base, Differences, Overlay, Wanted
@@ -67,6 +68,17 @@ class Lacks:
 
 
 Standing = Holds | Refuses | Lacks
+
+
+def kept(standing: Standing) -> Resource | None:
+    """Give what a client has of a resource, of whatever version."""
+    match standing:
+        case Holds(resource) | Refuses(kept=resource):
+            return resource
+        case Lacks():
+            return None
+        case other:
+            assert_never(other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +171,10 @@ class Track:
         self.accepted.move(source, differences)
         self.subscription = self.subscription.on(source, differences)
         self.source = source
+
+    def is_done(self, question: object) -> bool:
+        """Say whether there is nothing to do, as it was found before: a thousand clients in step ask no more."""
+        return self.done.get(question) is self.source and not self.suspected
 
     def urgent(self, wanted: Wanted) -> set[str]:
         """Give the names to be answered at once: those due, and named ones the client still waits for."""
