@@ -7,9 +7,6 @@ API, and prints a table; `--write` puts it into docs/performance.md. It ends wit
 import argparse
 import asyncio
 import json
-import os
-import platform
-import re
 import secrets
 import statistics
 import sys
@@ -18,7 +15,6 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +23,10 @@ from igw_demo.tokens import demo_tokens
 from igw_ops.private import write_private
 from igw_xds.bootstrap import Node, bootstrap
 from igw_xds.settings import HostPort
-from tax.processes import FailedError, Processes
+from tax.page import source, write
+from tax.processes import FailedError, Processes, megabytes
 from tax.stage import LOOPBACK, free_ports, program
 
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 ZONE = "LOCAL-01A"
 IN_FLIGHT = 16
 WITH_ENVOY = 500
@@ -89,20 +85,11 @@ def main(arguments: Sequence[str]) -> int:
     except FailedError as failed:
         print(f"api: {failed}", file=sys.stderr)
         return 1
-    day, cores = datetime.now(UTC).date(), os.cpu_count()
-    command = " ".join(("python bench/api.py", *arguments))
-    text = "\n".join(lines) + f"\n\n`{command}`, {day}, {cores} cores, Python {platform.python_version()}.\n"
+    text = "\n".join((*lines, "", source("api.py", arguments)))
     print(text)
     if options.write:
-        _write(text)
+        write("api", text)
     return 0 if reached else 2
-
-
-def _write(text: str) -> None:
-    begin, end = "<!-- api:begin -->\n", "<!-- api:end -->"
-    page = PAGE.read_text(encoding="utf-8")
-    pattern = re.escape(begin) + ".*?" + re.escape(end)
-    PAGE.write_text(re.sub(pattern, lambda _: begin + text + end, page, flags=re.DOTALL), encoding="utf-8")
 
 
 async def _run(gateways: int, deployments: int) -> tuple[list[str], bool]:
@@ -225,7 +212,7 @@ class _Bench:
                 lambda n: client.patch(f"/deployments/{models[n]}", json=_of(models[n], weight=n % 100)),
             ),
         ]
-        memory = _megabytes(self._pid)
+        memory = megabytes(self._pid)
         self._processes.stop("control-plane")
         began = time.monotonic()
         self.start_control_plane()
@@ -391,12 +378,6 @@ async def _until(what: str, condition: Callable[[], Awaitable[bool]]) -> None:
         if time.monotonic() > deadline:
             raise FailedError(f"{what}: not ready after {START_SECONDS:.0f} s")
         await asyncio.sleep(0.05)
-
-
-def _megabytes(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
-    return int(found[1]) / 1024 if found else 0.0
 
 
 def _verdict(reached: bool) -> str:  # noqa: FBT001 - a word for a truth

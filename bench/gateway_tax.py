@@ -20,12 +20,12 @@ from pathlib import Path
 
 from tax.load import INSTALL, Load, apply
 from tax.measure import Measure, median, rounds
+from tax.page import write
 from tax.processes import FailedError, Processes
-from tax.report import Run, all_reached, replaced, section
+from tax.report import Run, all_reached, section
 from tax.rows import HELD_TO_TARGETS, ROWS, Row, Upstream
 from tax.stage import program, set_up
 
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 WARM_UP_SECONDS = 2
 CORES = os.cpu_count() or 1
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     print(text)
     if options.write:
-        PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), options.upstream, text), encoding="utf-8")
+        write(f"gateway_tax:{options.upstream}", text)
     return 0 if all_reached(options.upstream, medians) else 2
 
 

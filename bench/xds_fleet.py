@@ -9,9 +9,7 @@ first proxy fetches all there is; the others come back with what it had, as afte
 import argparse
 import asyncio
 import json
-import math
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -19,17 +17,16 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 from fleet.plane import START_SECONDS, ZONE, Plane, definitions, running
 from igw_model.record import Record
 from igw_xds.names import routes
+from tax.measure import quantile
+from tax.page import source, write
 from tax.processes import FailedError, Processes, cpu_seconds
 
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- fleet:begin -->\n", "<!-- fleet:end -->"
 COLUMNS = (
     *(
         "proxies",
@@ -110,22 +107,16 @@ def main(arguments: Sequence[str]) -> int:
     except FailedError as failed:
         print(f"xds_fleet: {failed}", file=sys.stderr)
         return 1
-    command, day = " ".join(("python bench/xds_fleet.py", *arguments)), datetime.now(UTC).date()
-    lines += ["", f"`{command}`, {day}, {os.cpu_count()} cores, Python {platform.python_version()}."]
+    lines += ["", source("xds_fleet.py", arguments)]
     print("\n".join(lines[-2:]))
     if options.write:
-        _write("\n".join(lines) + "\n")
+        write("fleet", "\n".join(lines))
     return 0
 
 
-def _write(text: str) -> None:
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    PAGE.write_text(before + BEGIN + text + END + rest.split(END)[1], encoding="utf-8")
-
-
 def _row(seen: Figures) -> str:
-    each = sorted(seconds for change in seen.changes for seconds in change.seconds)
-    last = sorted(max(change.seconds) for change in seen.changes)
+    each = [seconds for change in seen.changes for seconds in change.seconds]
+    last = [max(change.seconds) for change in seen.changes]
     size = statistics.mean(change.bytes for change in seen.changes) / seen.proxies
     cells = (
         f"{seen.proxies:,}",
@@ -134,18 +125,13 @@ def _row(seen: Figures) -> str:
         f"{seen.sync_seconds:.2f} s",
         f"{seen.sync_bytes / 1e6:.1f} MB",
         f"{seen.back_seconds:.1f} s",
-        *(f"{1000 * _quantile(times, part):.1f} ms" for times in (each, last) for part in (0.5, 0.99)),
+        *(f"{1000 * quantile(times, part):.1f} ms" for times in (each, last) for part in (0.5, 0.99)),
         f"{size:.0f}",
         f"{1000 * seen.change_cpu:.1f} ms",
         f"{seen.memory_before:.0f} MB",
         f"{1000 * (seen.memory - seen.memory_before) / seen.proxies:.0f} kB",
     )
     return "| " + " | ".join(cells) + " |"
-
-
-def _quantile(ordered: Sequence[float], part: float) -> float:
-    """Give the nearest rank."""
-    return ordered[max(0, math.ceil(len(ordered) * part) - 1)]
 
 
 async def _measure(gateways: int, proxies: int, changes: int) -> Figures:

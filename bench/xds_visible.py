@@ -9,16 +9,12 @@ is from the PATCH that is sent, and from its answer, to the first such answer's 
 import argparse
 import asyncio
 import json
-import math
-import os
-import platform
 import secrets
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +24,11 @@ from igw_demo.tokens import demo_tokens
 from igw_model.definitions import gateway_host
 from igw_xds.bootstrap import Node, bootstrap
 from igw_xds.settings import HostPort
+from tax.measure import quantile
+from tax.page import source, write
 from tax.processes import FailedError, Processes
 from tax.stage import LOOPBACK, free_ports, program
 
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- visible:begin -->\n", "<!-- visible:end -->"
 DOMAIN = "gw.localhost"
 ROUTES_EACH = 5
 SEEN_SECONDS = 10.0
@@ -72,16 +68,12 @@ class Figures:
     def row(self) -> str:
         """Give the row as Markdown."""
         sent, answered = ([pair[which] for pair in self.changes] for which in (0, 1))
-        times = [*_quantiles(sent, (0.5, 0.9, 0.99, 1)), *_quantiles(answered, (0.5, 0.99))]
+        times = [quantile(sent, part) for part in (0.5, 0.9, 0.99, 1)]
+        times += [quantile(answered, part) for part in (0.5, 0.99)]
         cells = (f"{self.gateways:,}", f"{ROUTES_EACH * self.gateways:,}", f"{self.load:.1f} s")
         times.append(self.propagation.seconds / self.propagation.count)
         share = f"{100 * self.propagation.soon / self.propagation.count:.1f} %"
         return "| " + " | ".join((*cells, *(f"{1000 * seconds:.1f} ms" for seconds in times), share)) + " |"
-
-
-def _quantiles(seconds: Sequence[float], parts: Sequence[float]) -> Sequence[float]:
-    ordered = sorted(seconds)
-    return [ordered[max(0, math.ceil(len(ordered) * part) - 1)] for part in parts]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -102,13 +94,10 @@ def main(arguments: Sequence[str]) -> int:
     except FailedError as failed:
         print(f"xds_visible: {failed}", file=sys.stderr)
         return 1
-    command, day = " ".join(("python bench/xds_visible.py", *arguments)), datetime.now(UTC).date()
-    lines += ["", f"`{command}`, {day}, {os.cpu_count()} cores, Python {platform.python_version()}."]
+    lines += ["", source("xds_visible.py", arguments)]
     print(lines[-1])
     if options.write:
-        before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-        text = "\n".join(lines) + "\n"
-        PAGE.write_text(before + BEGIN + text + END + rest.split(END)[1], encoding="utf-8")
+        write("visible", "\n".join(lines))
     return 0
 
 

@@ -1,7 +1,6 @@
 """A control plane as the fleet's benchmarks need it: a filled store, `igw xds` on it, and what it says of itself."""
 
 import asyncio
-import re
 import secrets
 import sys
 import time
@@ -18,7 +17,7 @@ from igw_model.record import Kind, Record
 from igw_ops.private import write_private
 from igw_store.cipher import Cipher
 from igw_store.sqlite import open_store
-from tax.processes import FailedError, Processes, cpu_seconds
+from tax.processes import FailedError, Processes, cpu_seconds, megabytes
 from tax.stage import LOOPBACK, free_ports
 
 ZONE = "LOCAL-01A"
@@ -53,9 +52,7 @@ class Plane:
     @property
     def megabytes(self) -> float:
         """Give its resident memory."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace")
-        found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
-        return int(found[1]) / 1024 if found else 0.0
+        return megabytes(self.pid)
 
     async def settled(self, proxies: int) -> None:
         """Wait until so many proxies are in step."""

@@ -3,6 +3,7 @@
 Requests, checks and exchanges are counted by the Envoy under test itself.
 """
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -122,6 +123,12 @@ def _refuse_failures(row: Row, seen: Seen, before: Sample, after: Sample) -> Non
             f"{row.name}: not every request was served: by class {failed}, "
             f"{seen.status_errors} error answers and {seen.socket_errors} socket errors at wrk"
         )
+
+
+def quantile(values: Iterable[float], part: float) -> float:
+    """Give the nearest rank: of a hundred values the 99th for 0.99."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * part) - 1)]
 
 
 def _each(seconds: float, count: int) -> float | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -99,6 +100,13 @@ def machine_cpu_seconds() -> float:
     first, _, _ = Path("/proc/stat").read_text(encoding="ascii").partition("\n")
     user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, first.split()[1:])
     return (user + nice + system + irq + softirq + steal) / TICKS_A_SECOND
+
+
+def megabytes(pid: int) -> float:
+    """Give the resident memory of a process (proc(5), status: VmRSS)."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def cpu_seconds(pid: int) -> float:

@@ -1,4 +1,4 @@
-"""The medians as a Markdown table, with verdicts where targets hold, and its place in the page. Pure."""
+"""The medians as a Markdown table, with verdicts where targets hold. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,16 +70,6 @@ def verdicts(row: Row, measure: Measure) -> list[tuple[str, bool]]:
     if target.exchange is not None and measure.exchange is not None:
         found.append((f"exchange ≤ {target.exchange:.0f} µs", measure.exchange <= target.exchange))
     return found
-
-
-def replaced(page: str, upstream: Upstream, text: str) -> str:
-    """Give the page with the text between the upstream's markers. Raises ValueError when it has none."""
-    begin, end = (f"<!-- gateway_tax:{upstream}:{edge} -->" for edge in ("begin", "end"))
-    before, found, rest = page.partition(begin)
-    _, ended, after = rest.partition(end)
-    if not found or not ended:
-        raise ValueError(f"the page has no {begin} … {end}")
-    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 def _cells(row: Row, measure: Measure) -> tuple[str, ...]:
