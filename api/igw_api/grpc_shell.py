@@ -48,6 +48,8 @@ STATUS: Mapping[Code, grpc.StatusCode] = {
 }
 
 TEXT_CHARACTERS = 500
+TEXT_BYTES = 1000
+"""Of UTF-8; on the wire each may be percent-encoded, as three."""
 STATUS_BYTES = 3 * 1024
 """Clients take 8 KiB of metadata in all; beyond that they see no status at all, so we cut ours short."""
 
@@ -127,12 +129,17 @@ def _told(method: Method, status: str, seconds: float) -> None:
 def status_of(refused: RefusedError) -> Status:
     """Give a refusal as google.rpc.Status, with the text and as many details as the metadata has room for."""
     details: Sequence[Detail] = refused.details
-    text = refused.message
-    if len(text) > TEXT_CHARACTERS:
-        text = f"{text[: TEXT_CHARACTERS - 1]}…"
+    text = _shortened(refused.message)
     while True:
         number = STATUS[refused.code].value[0]
         status = Status(code=number, message=text, details=packed(details))
         if not details or status.ByteSize() <= STATUS_BYTES:
             return status
         details = details[: len(details) // 2]
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= TEXT_CHARACTERS and len(text.encode()) <= TEXT_BYTES:
+        return text
+    kept = text[: TEXT_CHARACTERS - 1].encode()[: TEXT_BYTES - len("…".encode())]
+    return f"{kept.decode(errors='ignore')}…"
