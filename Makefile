@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := igw_model igw_store igw_ops igw_containers igw_agent igw_protos igw_api igw_xds igw_extauth igw_extproc igw_demo igw_cli
 
+# Tests side by side; the others load and time real processes, one after the other.
+QUICK := tests/unit tests/spec tests/golden tests/transcripts tests/deploy
+
 .DEFAULT_GOAL := help
 .PHONY: help up test check golden bench lock images clean
 
@@ -22,7 +25,8 @@ up: .venv/installed ## Install from nothing and run the whole gateway with the d
 	$(BIN)/igw up --demo
 
 test: .venv/installed ## Install from nothing and run all tests, with a real Envoy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(QUICK) --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK))
 
 check: .venv/installed build/stubs ## Lint, types, and the direction of imports
 	$(BIN)/ruff check .

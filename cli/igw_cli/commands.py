@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "validate": "igw_cli.definitions:validate",
     "render": "igw_cli.definitions:render",
     "store": "igw_cli.store:store",
+    "auth": "igw_cli.auth:auth",
     "xds": "igw_cli.xds:xds",
     "extauth": "igw_cli.services:extauth",
     "extproc": "igw_cli.services:extproc",

@@ -36,12 +36,14 @@ from igw_store.sqlite import open_store
 from igw_store.store import Store
 from igw_store.watch import watch
 from igw_xds import service
+from igw_xds.key_owners import KeyOwners
 from igw_xds.settings import HostPort
 
 from igw_cli.identity import coreweave
+from igw_cli.key_owner import wandb
 from igw_cli.management_files import roles
 from igw_cli.options import CannotStartError
-from igw_cli.state import database, key_file
+from igw_cli.state import database, key_file, key_owners
 
 log = structlog.get_logger(__name__)
 
@@ -72,16 +74,30 @@ class Sources:
     docker_host: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class KeyChecks:
+    """How W&B is asked whose the gateways' own keys are, and after how many seconds again."""
+
+    identity: identity_settings.Settings
+    seconds: float
+
+
 async def run(
-    control_plane: service.ControlPlane, sources: Sources, management: Management | None, stop: asyncio.Event
+    control_plane: service.ControlPlane,
+    sources: Sources,
+    management: Management | None,
+    checks: KeyChecks,
+    stop: asyncio.Event,
 ) -> None:
     """Serve until `stop` is set. Raises CannotStartError and CannotListenError."""
-    plane = service.Plane(control_plane)
     async with AsyncExitStack() as stack:
         authenticate = None
         with _explained():
             store = await _store(sources.state_dir)
             stack.push_async_callback(store.aclose)
+            ask = await stack.enter_async_context(wandb(checks.identity))
+            kept = None if sources.state_dir is None else key_owners(sources.state_dir)
+            plane = service.Plane(control_plane, owners=KeyOwners(ask, kept, checks.seconds))
             if management is not None:
                 authenticate = await stack.enter_async_context(_authentication(management))
         if management is not None and authenticate is not None:

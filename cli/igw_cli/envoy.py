@@ -10,6 +10,9 @@ from igw_cli.options import fail
 ACCESS_LOG_SOON = ("--file-flush-interval-msec", "500")
 """Envoy keeps lines of its access log for ten seconds otherwise."""
 
+SHOWS_REQUESTS = ("client", "ext_authz", "ext_proc", "filter", "http", "http2", "lua", "rbac", "router")
+"""Components that log whole requests, tokens too, where all is to be told."""
+
 
 def envoy_command() -> str:
     """Give the path of Envoy, or end the program and say how to get it."""
@@ -28,9 +31,11 @@ def envoy_argv(command: str, bootstrap: Path, log_level: str, concurrency: int |
     workers = ("--concurrency", str(concurrency)) if concurrency else ()
     # What Envoy calls information is its own affair.
     level = "warning" if log_level == "info" else log_level
+    hushed = ",".join(f"{component}:info" for component in SHOWS_REQUESTS)
     return (
         command,
         *("-c", str(bootstrap), "--log-level", level, "--disable-hot-restart"),
+        *(("--component-log-level", hushed) if level == "debug" else ()),
         *ACCESS_LOG_SOON,
         *workers,
     )

@@ -62,6 +62,8 @@ class Layout:
     auth_transport: AuthTransport
     zone: str | None
     domain: str
+    trusted_proxies: int
+    lease_seconds: float
     max_body_bytes: int
     log_level: str
 
@@ -108,10 +110,12 @@ def services(layout: Layout, *, demo: bool) -> list[Child]:
     # What names files and folders for `igw up` must not be read once more by its children.
     for name in ("IGW_FILES", "IGW_STATE_DIR", "IGW_BACKEND_NETWORKS"):
         environment.pop(name, None)
+    environment["IGW_LIMITS_LEASE_SECONDS"] = str(layout.lease_seconds)
     if demo:
         authority = f"http://{LOOPBACK}:{ports.authority}"
         environment["IGW_COREWEAVE_WHOAMI_URL"] = f"{authority}/v1beta1/auth/whoami"
         environment["IGW_WANDB_GRAPHQL_URL"] = f"{authority}/graphql"
+        environment["IGW_WANDB_LIMITS_URL"] = f"{authority}/limits"
     return [
         _xds(layout, environment),
         _igw(
@@ -167,7 +171,8 @@ def _xds(layout: Layout, environment: Mapping[str, str]) -> Child:
         *("--port", ports.xds, "--ops-port", ports.xds_ops, "--domain", layout.domain),
         *("--listen", _join(layout.listen, ports.ingress)),
         *("--extauth", _join(LOOPBACK, extauth), "--auth-transport", layout.auth_transport.value),
-        *("--extproc", _join(LOOPBACK, ports.extproc)),
+        *("--extauth-log", _join(LOOPBACK, ports.extauth_grpc), "--lease-seconds", layout.lease_seconds),
+        *("--extproc", _join(LOOPBACK, ports.extproc), "--trusted-proxies", layout.trusted_proxies),
         *("--max-body-bytes", layout.max_body_bytes),
         "--all-zones",  # there is one Envoy
         *("--state-dir", layout.state_dir),

@@ -96,9 +96,30 @@ DockerHost = Annotated[
         "http://HOST:PORT. Best a proxy that lets nothing be changed.",
     ),
 ]
+TrustedProxies = Annotated[
+    int,
+    typer.Option(
+        "--trusted-proxies",
+        envvar="IGW_TRUSTED_PROXIES",
+        min=0,
+        max=16,
+        help="Proxies in front of Envoy whose X-Forwarded-For tells a client's address, for allowedSourceIpRanges.",
+    ),
+]
+LeaseSeconds = Annotated[
+    float,
+    typer.Option(
+        "--lease-seconds",
+        envvar="IGW_LIMITS_LEASE_SECONDS",
+        min=3,
+        max=600,
+        help="How long extauth holds a slot of a limited project for a request that it does not hear of.",
+    ),
+]
 LogLevel = Annotated[str, typer.Option(envvar="IGW_LOG_LEVEL", help="debug, info, warning or error.")]
 
 DOMAIN = "gw.localhost"
+LEASE_SECONDS = 20.0
 _DOCKER_HOST = re.compile(r"unix:///[^?#\s]+|(tcp|http)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?")
 MAX_BODY = 16 * MIB
 

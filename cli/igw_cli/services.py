@@ -45,18 +45,107 @@ WHOAMI_URL = "https://api.coreweave.com/v1beta1/auth/whoami"
 def extauth(
     host: Host = LOOPBACK,
     port: Annotated[int, port_option("IGW_EXTAUTH_PORT", "Port for checks over HTTP")] = 18010,
-    grpc_port: Annotated[int, port_option("IGW_EXTAUTH_GRPC_PORT", "Port for checks over gRPC")] = 18011,
-    ops_port: Annotated[int, port_option("IGW_EXTAUTH_OPS_PORT", "Port for health and metrics")] = 18012,
+    grpc_port: Annotated[
+        int, port_option("IGW_EXTAUTH_GRPC_PORT", "Port for checks and access logs over gRPC")
+    ] = 18011,
+    ops_port: Annotated[
+        int, port_option("IGW_EXTAUTH_OPS_PORT", "Port for health, metrics and revocations")
+    ] = 18012,
+    workers: Annotated[
+        int,
+        typer.Option(
+            envvar="IGW_EXTAUTH_WORKERS",
+            min=1,
+            max=64,
+            help="Processes that answer checks, on the same ports.",
+        ),
+    ] = 1,
     coreweave_whoami_url: WhoamiUrl = WHOAMI_URL,
     wandb_graphql_url: Annotated[
         str, typer.Option(envvar="IGW_WANDB_GRAPHQL_URL", help="Who a W&B key belongs to.")
     ] = "https://api.wandb.ai/graphql",
+    authority_timeout_seconds: Annotated[
+        float,
+        typer.Option(envvar="IGW_AUTHORITY_TIMEOUT_SECONDS", help="For one question to either of them."),
+    ] = 5,
+    authority_calls_per_second: Annotated[
+        float,
+        typer.Option(
+            envvar="IGW_AUTHORITY_CALLS_PER_SECOND",
+            help="Questions to either of them about tokens never seen; known ones are asked for beside it.",
+        ),
+    ] = 100,
+    cache_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="IGW_CACHE_URL",
+            metavar="URL",
+            help="Redis that several hosts share identities and counts through, redis://HOST:PORT/DB or rediss://…. "
+            "With a password better in the environment. Default: each host has its own.",
+        ),
+    ] = None,
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="IGW_AUTH_SECRET_FILE",
+            help="32 random bytes in hex that key the hashes of tokens, the same for all that share a Redis; "
+            "made where it is missing. Default: new ones at each start.",
+        ),
+    ] = None,
     cache_seconds: Annotated[
         float, typer.Option(envvar="IGW_AUTH_CACHE_SECONDS", help="How long a good answer is kept.")
     ] = 60,
     failure_cache_seconds: Annotated[
         float, typer.Option(envvar="IGW_AUTH_FAILURE_CACHE_SECONDS", help="How long a bad one is.")
     ] = 10,
+    stale_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="IGW_AUTH_STALE_SECONDS",
+            help="How long beyond that a good answer serves while whom it came from fails.",
+        ),
+    ] = 600,
+    cache_entries: Annotated[
+        int,
+        typer.Option(envvar="IGW_AUTH_CACHE_ENTRIES", min=1, help="Good answers kept, and as many bad ones."),
+    ] = 10_000,
+    limits_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="IGW_WANDB_LIMITS_URL",
+            metavar="URL",
+            help="Who says what a W&B project may (docs/limits.md). Default: the limits below are everybody's.",
+        ),
+    ] = None,
+    limits_token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="IGW_WANDB_LIMITS_TOKEN_FILE", help="File with the bearer token for it."),
+    ] = None,
+    limits_cache_seconds: Annotated[
+        float, typer.Option(envvar="IGW_WANDB_LIMITS_CACHE_SECONDS", help="How long its answer is kept.")
+    ] = 60,
+    limits_concurrency: Annotated[
+        int, typer.Option(envvar="IGW_LIMITS_CONCURRENCY", help="A W&B project's requests at once.")
+    ] = 100,
+    limits_requests_per_minute: Annotated[
+        int, typer.Option(envvar="IGW_LIMITS_REQUESTS_PER_MINUTE", help="Its requests in a minute.")
+    ] = 6000,
+    limits_tokens_per_minute: Annotated[
+        int, typer.Option(envvar="IGW_LIMITS_TOKENS_PER_MINUTE", help="Its tokens in a minute.")
+    ] = 1_000_000,
+    limits_quota_tokens: Annotated[
+        int | None,
+        typer.Option(
+            envvar="IGW_LIMITS_QUOTA_TOKENS", help="Its tokens in a calendar month (UTC). Default: no quota."
+        ),
+    ] = None,
+    lease_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="IGW_LIMITS_LEASE_SECONDS",
+            help="How long a slot is held for a request that Envoy tells nothing of.",
+        ),
+    ] = 20,
     log_level: LogLevel = "info",
 ) -> None:
     """Run extauth: whose token is it, and may they? Answers Envoy's ext_authz over HTTP and gRPC."""
@@ -71,10 +160,25 @@ def extauth(
             grpc_port=grpc_port,
             ops_host=host,
             ops_port=ops_port,
+            workers=workers,
             coreweave_whoami_url=coreweave_whoami_url,
             wandb_graphql_url=wandb_graphql_url,
+            authority_timeout_seconds=authority_timeout_seconds,
+            authority_calls_per_second=authority_calls_per_second,
+            cache_url=cache_url,
+            secret_file=secret_file,
             cache_seconds=cache_seconds,
             failure_cache_seconds=failure_cache_seconds,
+            stale_seconds=stale_seconds,
+            cache_entries=cache_entries,
+            limits_url=limits_url,
+            limits_token_file=limits_token_file,
+            limits_cache_seconds=limits_cache_seconds,
+            concurrency=limits_concurrency,
+            requests_per_minute=limits_requests_per_minute,
+            tokens_per_minute=limits_tokens_per_minute,
+            quota_tokens=limits_quota_tokens,
+            lease_seconds=lease_seconds,
         )
     run_service("extauth", log_level, lambda stop: serve(settings, stop))
 

@@ -16,3 +16,8 @@ def key_file(state_dir: Path) -> Path:
 def admin_token(state_dir: Path) -> Path:
     """Give the file of the local admin's token, mode 0600."""
     return state_dir / "admin-token"
+
+
+def key_owners(state_dir: Path) -> Path:
+    """Give the file of what W&B said of the gateways' own keys, mode 0600."""
+    return state_dir / "key-owners.json"

@@ -23,6 +23,7 @@ from igw_cli.layout import LOOPBACK, NODE_ID, Layout, Ports
 from igw_cli.management_files import check
 from igw_cli.options import (
     DOMAIN,
+    LEASE_SECONDS,
     MAX_BODY,
     AllowDnsBackends,
     AllowDockerBackends,
@@ -30,12 +31,14 @@ from igw_cli.options import (
     DockerHost,
     Domain,
     Files,
+    LeaseSeconds,
     LogLevel,
     MaxBody,
     Organization,
     ParametersFile,
     RolesFile,
     Transport,
+    TrustedProxies,
     Zone,
     fail,
     ip_address,
@@ -92,6 +95,8 @@ def up(
     docker_host: DockerHost = None,
     max_body_bytes: MaxBody = MAX_BODY,
     auth_transport: Transport = AuthTransport.HTTP,
+    trusted_proxies: TrustedProxies = 0,
+    lease_seconds: LeaseSeconds = LEASE_SECONDS,
     concurrency: Annotated[
         int | None,
         typer.Option(envvar="IGW_ENVOY_CONCURRENCY", min=1, help="Envoy's workers. Default: one a core."),
@@ -145,6 +150,8 @@ def up(
         auth_transport=auth_transport,
         zone=zone,
         domain=domain,
+        trusted_proxies=trusted_proxies,
+        lease_seconds=lease_seconds,
         max_body_bytes=max_body_bytes,
         log_level=log_level,
     )

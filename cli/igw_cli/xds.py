@@ -9,6 +9,7 @@ from igw_xds.settings import AuthTransport
 from igw_cli.options import (
     DOMAIN,
     INVALID,
+    LEASE_SECONDS,
     MAX_BODY,
     AllowDnsBackends,
     AllowDockerBackends,
@@ -16,12 +17,14 @@ from igw_cli.options import (
     DockerHost,
     Domain,
     Files,
+    LeaseSeconds,
     LogLevel,
     MaxBody,
     Organization,
     ParametersFile,
     RolesFile,
     Transport,
+    TrustedProxies,
     Zone,
     fail,
     host_port,
@@ -32,6 +35,9 @@ from igw_cli.options import (
 from igw_cli.services import LOOPBACK, WHOAMI_URL, Host, WhoamiUrl, explained, run_service
 
 SCHEMES = {"http": 80, "https": 443}
+EXTAUTH_LOG_PORT = 18011
+GRAPHQL_URL = "https://api.wandb.ai/graphql"
+GraphqlUrl = Annotated[str, typer.Option(envvar="IGW_WANDB_GRAPHQL_URL", help="Who a W&B key belongs to.")]
 
 
 def xds(
@@ -44,8 +50,17 @@ def xds(
     ] = "127.0.0.1:8080",
     extauth: Annotated[str, typer.Option(help="Where Envoys find extauth.")] = "127.0.0.1:18010",
     auth_transport: Transport = AuthTransport.HTTP,
+    extauth_log: Annotated[
+        str | None,
+        typer.Option(
+            envvar="IGW_EXTAUTH_LOG",
+            help="Where Envoys tell extauth of limited requests: its gRPC port. Default: extauth's host, port 18011.",
+        ),
+    ] = None,
     extproc: Annotated[str, typer.Option(help="Where Envoys find extproc.")] = "127.0.0.1:18020",
     access_log: Annotated[bool, typer.Option(help="Let Envoys write an access log.")] = True,
+    trusted_proxies: TrustedProxies = 0,
+    lease_seconds: LeaseSeconds = LEASE_SECONDS,
     state_dir: Annotated[
         Path | None,
         typer.Option(
@@ -78,6 +93,16 @@ def xds(
     allow_docker_backends: AllowDockerBackends = False,
     docker_host: DockerHost = None,
     coreweave_whoami_url: WhoamiUrl = WHOAMI_URL,
+    wandb_graphql_url: GraphqlUrl = GRAPHQL_URL,
+    key_check_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="IGW_KEY_CHECK_SECONDS",
+            min=1,
+            max=86400,
+            help="How often W&B is asked whose the gateways' own apiKeys are.",
+        ),
+    ] = 300,
     endpoint_scheme: Annotated[
         str, typer.Option(envvar="IGW_ENDPOINT_SCHEME", help="http or https, as clients reach gateways.")
     ] = "https",
@@ -112,7 +137,7 @@ def xds(
     from igw_xds.service import ControlPlane  # noqa: PLC0415
     from igw_xds.settings import DataPlane, HostPort  # noqa: PLC0415
 
-    from igw_cli.control_plane import Management, Sources, run  # noqa: PLC0415
+    from igw_cli.control_plane import KeyChecks, Management, Sources, run  # noqa: PLC0415
     from igw_cli.management_files import offered  # noqa: PLC0415
 
     files = file or []
@@ -122,6 +147,7 @@ def xds(
         fail("--endpoint-scheme is http or https", INVALID)
     with explained():
         parameters = offered(parameters_file, zone)
+    asked = host_port(extauth)
     control_plane = ControlPlane(
         grpc=HostPort(host, port),
         ops=HostPort(host, ops_port),
@@ -132,14 +158,21 @@ def xds(
         canary_seconds=canary_seconds,
         data_plane=DataPlane(
             listen=host_port(listen),
-            extauth=host_port(extauth),
+            extauth=asked,
+            extauth_log=HostPort(asked.host, EXTAUTH_LOG_PORT)
+            if extauth_log is None
+            else host_port(extauth_log),
             auth_transport=auth_transport,
             extproc=host_port(extproc),
             max_body_bytes=max_body_bytes,
             access_log=access_log,
+            trusted_proxies=trusted_proxies,
+            lease_seconds=lease_seconds,
         ),
     )
     management = None
+    with explained():
+        identity = Settings(coreweave_whoami_url=coreweave_whoami_url, wandb_graphql_url=wandb_graphql_url)
     if api:
         with explained():
             management = Management(
@@ -157,7 +190,8 @@ def xds(
                 roles_file=roles_file,
                 admin_token_file=admin_token_file,
                 admin_organization=admin_organization_id or organization_id,
-                identity=Settings(coreweave_whoami_url=coreweave_whoami_url),
+                identity=identity,
             )
     sources = Sources(state_dir, files, organization_id, docker_host)
-    run_service("xds", log_level, lambda stop: run(control_plane, sources, management, stop))
+    checks = KeyChecks(identity, key_check_seconds)
+    run_service("xds", log_level, lambda stop: run(control_plane, sources, management, checks, stop))

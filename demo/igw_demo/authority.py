@@ -1,7 +1,7 @@
 """A local identity authority: answers as CoreWeave's whoami and W&B's GraphQL do, for tokens given to it.
 
-Source: docs/inference-api.md, section 5. It is for demos and tests on loopback; `/demo/...` counts the
-calls, adds and revokes tokens, and makes it fail or slow, so that a test can see what a gateway then does.
+Source: docs/inference-api.md, section 5; docs/limits.md for what W&B says of a project's limits. It is for demos and
+tests; over `/demo/...` it is told of tokens and limits, made to misbehave, and asked for the calls so far.
 """
 
 import asyncio
@@ -10,8 +10,7 @@ import binascii
 import json
 import re
 import secrets
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -23,10 +22,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from igw_demo.calls import Calls
+from igw_demo.faults import REDIRECTED, Call, Faults, Unknowing, fault_of
+from igw_demo.limits import LimitsChange, Projects
+from igw_demo.misbehaving import misbehaving
 from igw_demo.serving import serve
 from igw_demo.tokens import CoreWeaveToken, DemoToken, WandbToken, kept_tokens, token_of
 
-MAX_DELAY_MS = 60_000
+_REDIRECTED = "redirected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +39,8 @@ class AuthoritySettings:
     tokens_file: Path
     host: str = "127.0.0.1"
     port: int = 0
-
-
-class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How every answer is made late, or replaced by an error status."""
-
-    status: Annotated[int, Meta(ge=400, le=599)] | None = None
-    delay_ms: Annotated[int, Meta(ge=0, le=MAX_DELAY_MS)] = 0
+    service_token_file: Path | None = None
+    """Holds the bearer token that may ask for limits; None: whoever asks may."""
 
 
 class _TokenChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,88 +48,146 @@ class _TokenChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     revoke: list[str] = []
 
 
+class _ServiceToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    token: Annotated[str, Meta(min_length=1)] | None
+
+
 async def serve_authority(settings: AuthoritySettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set; a file that is missing is made. Raises OSError and ValueError for one of no use."""
     tokens = kept_tokens(settings.tokens_file, secrets.token_urlsafe)
-    await serve(authority_app(tokens.all()), settings.host, settings.port, stop)
+    file = settings.service_token_file
+    service = None if file is None else file.read_text(encoding="utf-8").strip()
+    await serve(authority_app(tokens.all(), service), settings.host, settings.port, stop)
 
 
-def authority_app(tokens: Iterable[DemoToken]) -> Starlette:
-    """Build the app that knows these tokens."""
-    authority = Authority(tokens)
+def authority_app(tokens: Iterable[DemoToken], service_token: str | None = None) -> Starlette:
+    """Build the app that knows these tokens, and the one token, if any, that may ask for limits."""
+    authority = Authority(tokens, service_token)
     return Starlette(
         routes=[
             Route("/v1beta1/auth/whoami", authority.whoami),
             Route("/graphql", authority.graphql, methods=["POST"]),
+            Route("/limits", authority.limits),
             Route("/demo/calls", authority.calls),
-            Route("/demo/tokens", authority.change_tokens, methods=["POST"]),
-            Route("/demo/fault", authority.change_fault, methods=["POST"]),
+            Route("/demo/calls", authority.reset_calls, methods=["DELETE"]),
+            Route("/demo/tokens", _controlled(authority.change_tokens), methods=["POST"]),
+            Route("/demo/service-token", _controlled(authority.change_service_token), methods=["PUT"]),
+            Route("/demo/limits", _controlled(authority.change_limits), methods=["PUT"]),
+            Route("/demo/fault", _controlled(authority.change_fault), methods=["POST"]),
+            Route(REDIRECTED, authority.redirected, methods=["GET", "POST"]),
         ]
     )
 
 
 class Authority:
-    """The tokens that are good now, the calls so far, and the fault in force."""
+    """The tokens that are good now, what projects may, the calls so far, and the faults in force."""
 
-    def __init__(self, tokens: Iterable[DemoToken]) -> None:
+    def __init__(self, tokens: Iterable[DemoToken], service_token: str | None = None) -> None:
         self._tokens = {token.token: token for token in tokens}
-        self._calls: Counter[str] = Counter(whoami=0, graphql=0)
-        self._fault = Fault()
+        self._service_token = service_token
+        self._projects = Projects()
+        self._calls = Calls([*Call, _REDIRECTED])
+        self._faults = Faults()
 
     async def whoami(self, request: Request) -> Response:
         """Answer CoreWeave's ``GET /v1beta1/auth/whoami``: the principal of a bearer token, or 401."""
-        self._calls["whoami"] += 1
-        if failure := await self._failure():
-            return failure
-        match self._tokens.get(bearer_token(request.headers.get("authorization", "")) or ""):
-            case CoreWeaveToken(uid=uid, organization=organization):
-                return JSONResponse({"principal": {"uid": uid, "orgUid": organization}})
-            case _:
-                return JSONResponse({"code": "unauthenticated", "message": "invalid token"}, 401)
+        token = bearer_token(request.headers.get("authorization", "")) or ""
+        return await self._answer(request, Call.WHOAMI, token, self._whoami)
 
     async def graphql(self, request: Request) -> Response:
         """Answer W&B's ``POST /graphql``: the viewer of an API key, or a null viewer with 200."""
-        self._calls["graphql"] += 1
-        if failure := await self._failure():
-            return failure
+        key = basic_key(request.headers.get("authorization", "")) or ""
         query = _query(await request.body())
-        if query is None or not re.search(r"\bviewer\b", query):
-            return JSONResponse({"errors": [{"message": "the query must ask for viewer"}]}, 400)
-        match self._tokens.get(basic_key(request.headers.get("authorization", "")) or ""):
-            case WandbToken() as token:
-                return JSONResponse({"data": {"viewer": _selected(viewer(token), query)}})
-            case _:
-                return JSONResponse({"data": {"viewer": None}})
+        return await self._answer(request, Call.GRAPHQL, key, lambda token: self._graphql(query, token))
+
+    async def limits(self, request: Request) -> Response:
+        """Answer W&B's ``GET /limits?entity=&project=`` (docs/limits.md): what a project may, or 404."""
+        token = bearer_token(request.headers.get("authorization", "")) or ""
+        return await self._answer(request, Call.LIMITS, token, lambda token: self._limits(request, token))
 
     async def calls(self, _: Request) -> Response:
-        """Answer ``GET /demo/calls``: ``{"whoami": n, "graphql": n}``."""
-        return JSONResponse(dict(self._calls))
+        """Answer ``GET /demo/calls``: counts by call, `under_way`, `most_at_once` and `most_of_one_token`."""
+        return JSONResponse(self._calls.document())
+
+    async def reset_calls(self, _: Request) -> Response:
+        """Answer ``DELETE /demo/calls``: all counts but those of calls under way begin anew."""
+        self._calls.reset()
+        return JSONResponse(self._calls.document())
+
+    async def redirected(self, _: Request) -> Response:
+        """Count whoever follows a redirect."""
+        self._calls.count(_REDIRECTED)
+        return JSONResponse({"message": "a redirect was followed"})
 
     async def change_tokens(self, request: Request) -> Response:
         """Answer ``POST /demo/tokens``: ``{"add": [{"coreweave": {...}}], "revoke": ["<token>"]}``."""
-        try:
-            change = await _control(request, _TokenChange)
-            added = [token_of(document) for document in change.add]
-        except ValueError as error:
-            return JSONResponse({"message": str(error)}, 400)
+        change = await _control(request, _TokenChange)
+        added = [token_of(document) for document in change.add]
         self._tokens |= {token.token: token for token in added}
         for token in change.revoke:
             self._tokens.pop(token, None)
         return JSONResponse({"tokens": len(self._tokens)})
 
-    async def change_fault(self, request: Request) -> Response:
-        """Answer ``POST /demo/fault``: ``{"status": 503, "delay_ms": 100}``; ``{}`` ends the fault."""
-        try:
-            self._fault = await _control(request, Fault)
-        except ValueError as error:
-            return JSONResponse({"message": str(error)}, 400)
-        return JSONResponse({"status": self._fault.status, "delay_ms": self._fault.delay_ms})
+    async def change_service_token(self, request: Request) -> Response:
+        """Answer ``PUT /demo/service-token``: ``{"token": "<token>"}`` may ask for limits; with null whoever asks."""
+        self._service_token = (await _control(request, _ServiceToken)).token
+        return JSONResponse({})
 
-    async def _failure(self) -> Response | None:
-        fault = self._fault
-        if fault.delay_ms:
-            await asyncio.sleep(fault.delay_ms / 1000)
-        return None if fault.status is None else JSONResponse({"message": "asked to fail"}, fault.status)
+    async def change_limits(self, request: Request) -> Response:
+        """Answer ``PUT /demo/limits``: ``{"entity": "e", "project": "p", "limits": {...}}`` (`LimitsChange`)."""
+        self._projects.change(await _control(request, LimitsChange))
+        return JSONResponse({"projects": len(self._projects.named)})
+
+    async def change_fault(self, request: Request) -> Response:
+        """Answer ``POST /demo/fault``: ``{"kind": "status", "status": 503}`` (`igw_demo.faults`); ``{}`` ends all."""
+        self._faults.change(fault_of(await _control(request, Any)))
+        return JSONResponse({"faults": len(self._faults)})
+
+    async def _answer(
+        self, request: Request, call: Call, token: str, right: Callable[[str], Response]
+    ) -> Response:
+        """Answer a call as the fault that it meets has it; `right` gives the right answer for a token."""
+        with self._calls.under_way(call, token):
+            fault = self._faults.met(call, token)
+            if fault.delay_ms:
+                await _late(request, fault.delay_ms / 1000)
+            return misbehaving(fault) or right("" if isinstance(fault, Unknowing) else token)
+
+    def _whoami(self, token: str) -> Response:
+        match self._tokens.get(token):
+            case CoreWeaveToken(uid=uid, organization=organization):
+                return JSONResponse({"principal": {"uid": uid, "orgUid": organization}})
+            case _:
+                return JSONResponse({"code": "unauthenticated", "message": "invalid token"}, 401)
+
+    def _graphql(self, query: str | None, token: str) -> Response:
+        if query is None or not re.search(r"\bviewer\b", query):
+            return JSONResponse({"errors": [{"message": "the query must ask for viewer"}]}, 400)
+        match self._tokens.get(token):
+            case WandbToken() as known:
+                return JSONResponse({"data": {"viewer": _selected(viewer(known), query)}})
+            case _:
+                return JSONResponse({"data": {"viewer": None}})
+
+    def _limits(self, request: Request, token: str) -> Response:
+        if self._service_token is not None and token != self._service_token:
+            return JSONResponse({"message": "invalid service token"}, 401)
+        match request.query_params.get("entity"), request.query_params.get("project"):
+            case str(entity), str(project) if entity and project:
+                limits = self._projects.limits(entity, project)
+            case _:
+                return JSONResponse({"message": "entity and project must be named"}, 400)
+        if limits is None:
+            return JSONResponse({"message": "no such project"}, 404)
+        return Response(msgspec.json.encode(limits), media_type="application/json")
+
+
+async def _late(request: Request, seconds: float) -> None:
+    """Wait, but not for longer than the caller does: a call that was given up is not under way."""
+    await request.body()
+    leaving = asyncio.ensure_future(request.receive())
+    await asyncio.wait((leaving,), timeout=seconds)
+    leaving.cancel()
 
 
 def bearer_token(authorization: str) -> str | None:
@@ -179,6 +235,19 @@ def _query(body: bytes) -> str | None:
 
 
 C = TypeVar("C")
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _controlled(endpoint: Endpoint) -> Endpoint:
+    """Give an endpoint that answers 400, with what is wrong, to a request that makes no sense."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except ValueError as error:
+            return JSONResponse({"message": str(error)}, 400)
+
+    return answered
 
 
 async def _control(request: Request, kind: type[C]) -> C:

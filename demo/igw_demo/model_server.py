@@ -82,20 +82,14 @@ class ModelServer:
                 await self._demo(scope, client)
             else:
                 self.seen.keep(scope, path)
-                await self._observed(scope, client)
+                with self.seen.in_flight(scope):
+                    await self._api(scope, client)
         except Refused as refusal:
             await client.answer(refusal.error.status, JSON, refusal.error.body())
         except ClientGone:
             self.seen.cancelled += 1
         finally:
             client.close()
-
-    async def _observed(self, scope: Scope, client: Client) -> None:
-        self.seen.in_flight += 1
-        try:
-            await self._api(scope, client)
-        finally:
-            self.seen.in_flight -= 1
 
     async def _api(self, scope: Scope, client: Client) -> None:
         match scope["method"], scope["path"]:

@@ -1,14 +1,22 @@
 """What a model server has seen since its start or its last reset; tests read it to prove what arrived."""
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from igw_model.headers import PROJECT
+
+from igw_demo.calls import UnderWay
 from igw_demo.client import Headers, Scope
 
 MAX_PATHS = 200
+MAX_PROJECTS = 200
 OTHER = "(other)"
-"""Where requests are counted once `MAX_PATHS` paths are known."""
+"""Where requests are counted once `MAX_PATHS` paths, or `MAX_PROJECTS` projects, are known."""
+
+_PROJECT = PROJECT.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +39,11 @@ class Seen:
     """Counts, and the last request that was neither a health check nor about the demo itself."""
 
     requests: Counter[str] = field(default_factory=Counter)
-    in_flight: int = 0
+    under_way: UnderWay = field(default_factory=UnderWay)
+    projects: dict[str, UnderWay] = field(default_factory=dict)
+    """By the header x-igw-project; requests without it are in none."""
     cancelled: int = 0
+    """Requests whose client left before the end of the answer, in a stream too."""
     last: Arrival | None = None
 
     def count(self, scope: Scope) -> str:
@@ -46,9 +57,24 @@ class Seen:
         """Remember a request as the last one."""
         self.last = Arrival(scope["method"], path, scope["query_string"].decode("latin-1"), scope["headers"])
 
+    @contextlib.contextmanager
+    def in_flight(self, scope: Scope) -> Iterator[None]:
+        """Have a request under way while the context is open, also in its project."""
+        counts = [self.under_way, *self._project(scope["headers"])]
+        for count in counts:
+            count.begin()
+        try:
+            yield
+        finally:
+            for count in counts:
+                count.end()
+
     def reset(self) -> None:
         """Forget everything but the requests under way."""
         self.requests.clear()
+        self.projects = {name: count for name, count in self.projects.items() if count.now}
+        for count in (self.under_way, *self.projects.values()):
+            count.reset()
         self.cancelled = 0
         self.last = None
 
@@ -56,7 +82,19 @@ class Seen:
         """Give the JSON object of ``GET /demo/seen``."""
         return {
             "requests": dict(self.requests),
-            "in_flight": self.in_flight,
+            "in_flight": self.under_way.now,
+            "most_at_once": self.under_way.most,
+            "projects": {
+                name: {"in_flight": count.now, "most_at_once": count.most}
+                for name, count in self.projects.items()
+            },
             "cancelled": self.cancelled,
             "last": None if self.last is None else self.last.document(),
         }
+
+    def _project(self, headers: Headers) -> Iterator[UnderWay]:
+        for name, value in headers:
+            if name == _PROJECT:
+                project = value.decode("latin-1")
+                known = project in self.projects or len(self.projects) < MAX_PROJECTS
+                yield self.projects.setdefault(project if known else OTHER, UnderWay())

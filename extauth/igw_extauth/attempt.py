@@ -1,6 +1,7 @@
-"""What a check asks: the gateway's policy and the bearer token that the caller presented. Pure.
+"""What a check asks: the gateway's policy, the bearer token that the caller presented, and the project. Pure.
 
-In: what a shell read from Envoy (a policy or none, the values of ``Authorization``). Out: an `Attempt`.
+In: what a shell read from Envoy (a policy or none, the values of ``Authorization`` and ``OpenAI-Project``). Out: an
+`Attempt`.
 """
 
 from collections.abc import Sequence
@@ -18,9 +19,16 @@ class Attempt:
 
     policy: Policy | None
     token: BearerToken | None
+    project: str | None = None
+    """``OpenAI-Project`` as sent, several joined by commas (which name no project); None where there is none."""
 
 
 def bearer_token(authorization: Sequence[str]) -> BearerToken | None:
     """Read the bearer token from the values of the ``Authorization`` headers, as a secret."""
     text = token_text(authorization)
     return None if text is None else BearerToken(text)
+
+
+def project_text(values: Sequence[str]) -> str | None:
+    """Read the project from the values of the ``OpenAI-Project`` headers."""
+    return ",".join(values).strip() or None

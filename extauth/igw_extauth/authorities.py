@@ -1,10 +1,10 @@
 """Who is asked whose a token is: CoreWeave's whoami and W&B's GraphQL API, over HTTP.
 
 In: a token of the right shape. Out: its identity. A failure of the authority is `Unavailable`, never an
-exception, and never `Unknown`: an outage must not tell callers that their keys are bad.
+exception, and never `Unknown`: an outage must not tell callers that their keys are bad. When and how often an
+authority is asked is not here (`igw_extauth.lane`).
 """
 
-import re
 from collections.abc import Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Annotated, Protocol
@@ -18,23 +18,25 @@ from igw_extauth.secret import BearerToken
 MAX_BODY_BYTES = 64 * 1024
 CONNECT_SECONDS = 2
 CONNECTIONS = 64
-"""Look-ups that one authority is asked at once; more wait for their turn."""
+KEEPALIVE_SECONDS = 30
 
-_LATER = {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS}
-"""Client errors that say nothing of the token."""
-_WANDB_KEY = re.compile(r"[\w-]{40,512}", re.ASCII)
+_ANSWERS = {
+    httpx.codes.BAD_REQUEST,
+    httpx.codes.UNAUTHORIZED,
+    httpx.codes.FORBIDDEN,
+    httpx.codes.NOT_FOUND,
+}
+"""Statuses that say of the token that it is not valid; any other says nothing of it."""
+_PASSING = {httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT}
+"""Statuses of something between, or of one server of several: the next question may be answered."""
 _VIEWER = {"query": "query { viewer { id entity username teams { edges { node { name } } } } }"}
 
 
 class Authority(Protocol):
     """Vouches for tokens."""
 
-    def may_know(self, token: BearerToken) -> bool:
-        """Say whether a token has the shape of this authority's own; others it need not be asked."""
-        ...
-
-    async def ask(self, token: BearerToken) -> Identity:
-        """Ask the authority whose a token is."""
+    async def ask(self, token: BearerToken, again: Callable[[], bool]) -> Identity:
+        """Ask the authority whose a token is; `again` is asked before a second try, after a passing failure."""
         ...
 
 
@@ -44,8 +46,13 @@ def authority_client(timeout_seconds: float) -> httpx.AsyncClient:
     `timeout_seconds` bounds each step; the look-up as a whole is bounded where it is started.
     """
     return httpx.AsyncClient(
+        http2=True,
         timeout=httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
-        limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+        limits=httpx.Limits(
+            max_connections=CONNECTIONS,
+            max_keepalive_connections=CONNECTIONS,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+        ),
         # One caller's session must not speak for the next caller's token.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         # Unpacked bodies could not be bounded before they are unpacked.
@@ -61,15 +68,11 @@ class CoreWeave:
         self._client = client
         self._url = url
 
-    def may_know(self, token: BearerToken) -> bool:
-        """Say whether it begins as CoreWeave's tokens do."""
-        return token.reveal().startswith("CW-SECRET-")
-
-    async def ask(self, token: BearerToken) -> Identity:
+    async def ask(self, token: BearerToken, again: Callable[[], bool]) -> Identity:
         """Ask whoami with the token as the caller's own."""
         headers = {"authorization": f"Bearer {token.reveal()}"}
         request = self._client.build_request("GET", self._url, headers=headers)
-        return await _identity(self._client, request, _whoami)
+        return await _identity(self._client, request, _whoami, again)
 
 
 class Wandb:
@@ -79,20 +82,28 @@ class Wandb:
         self._client = client
         self._url = url
 
-    def may_know(self, token: BearerToken) -> bool:
-        """Say whether it looks like a W&B API key: 40 to 512 of ``[A-Za-z0-9_-]``."""
-        return _WANDB_KEY.fullmatch(token.reveal()) is not None
-
-    async def ask(self, token: BearerToken) -> Identity:
+    async def ask(self, token: BearerToken, again: Callable[[], bool]) -> Identity:
         """Ask who the viewer is, with the key as the password of user ``api``."""
         request = self._client.build_request("POST", self._url, json=_VIEWER)
         (signed,) = httpx.BasicAuth("api", token.reveal()).auth_flow(request)
-        return await _identity(self._client, signed, _viewer)
+        return await _identity(self._client, signed, _viewer, again)
+
+
+_Read = Callable[[bytes], Identity]
 
 
 async def _identity(
-    client: httpx.AsyncClient, request: httpx.Request, read: Callable[[bytes], Identity]
+    client: httpx.AsyncClient, request: httpx.Request, read: _Read, again: Callable[[], bool]
 ) -> Identity:
+    """Ask, and once more after a passing failure: both questions only read, so they may be repeated."""
+    identity, passing = await _once(client, request, read)
+    if passing and again():
+        identity, _ = await _once(client, request, read)
+    return identity
+
+
+async def _once(client: httpx.AsyncClient, request: httpx.Request, read: _Read) -> tuple[Identity, bool]:
+    """Give the identity, and whether the failure may be a passing one."""
     try:
         response = await client.send(request, stream=True)
         try:
@@ -101,10 +112,11 @@ async def _identity(
         finally:
             await response.aclose()
     except httpx.TimeoutException:
-        return Unavailable("timeout")
+        return Unavailable("timeout"), False
     except httpx.HTTPError as error:
-        return Unavailable(f"no answer: {type(error).__name__}")
-    return _identity_of(response.status_code, body, read)
+        broken = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+        return Unavailable(f"no answer: {type(error).__name__}"), broken
+    return _identity_of(response.status_code, body, read), response.status_code in _PASSING
 
 
 async def _bounded_body(response: httpx.Response) -> bytes | None:
@@ -117,8 +129,8 @@ async def _bounded_body(response: httpx.Response) -> bytes | None:
     return bytes(body)
 
 
-def _identity_of(status: int, body: bytes | None, read: Callable[[bytes], Identity]) -> Identity:
-    if httpx.codes.is_client_error(status) and status not in _LATER:
+def _identity_of(status: int, body: bytes | None, read: _Read) -> Identity:
+    if status in _ANSWERS:
         return Unknown()
     if status != httpx.codes.OK:
         return Unavailable(f"status {status}")
@@ -170,13 +182,22 @@ class _Data(msgspec.Struct):
 
 
 class _GraphqlReply(msgspec.Struct):
-    data: _Data
+    data: _Data | None = None
+    errors: list[msgspec.Raw] | None = None
 
 
 def _viewer(body: bytes) -> Identity:
-    viewer = msgspec.json.decode(body, type=_GraphqlReply).data.viewer
-    if viewer is None:
+    """Read a reply (https://spec.graphql.org/October2021/#sec-Response-Format): with errors, its data is partial."""
+    reply = msgspec.json.decode(body, type=_GraphqlReply)
+    if reply.data is not None and reply.data.viewer is None:
         return Unknown()
+    if reply.data is None or reply.data.viewer is None or reply.errors:
+        return Unavailable("answer with errors")
+    return Known(_principal(reply.data.viewer))
+
+
+def _principal(viewer: _Viewer) -> Principal:
     edges = viewer.teams.edges if viewer.teams else []
     names = {viewer.entity, *(edge.node.name for edge in edges if edge.node)}
-    return Known(Principal(viewer.username, frozenset(name for name in names if name)))
+    organizations = frozenset(name for name in names if name)
+    return Principal(viewer.username, organizations, viewer.entity or min(organizations, default=""))

@@ -1,25 +1,15 @@
-"""What is remembered of tokens: their identities, for a while, under a keyed hash; never a token.
+"""What a host remembers of tokens: what their authority said, under a keyed hash; never a token.
 
-Two bounded caches, so that a flood of unknown tokens evicts no known one.
+Two bounded tables, so that a flood of unknown tokens evicts no known one. How long an entry is good for is for
+`igw_extauth.freshness` to say; what is no longer good is overwritten or evicted, and needs no timer.
 """
 
 from collections import OrderedDict
-from hashlib import blake2b
-from typing import Any, assert_never
+from typing import Any, Protocol
 
 from aiocache import SimpleMemoryCache
-from igw_model.policy import Provider
 
-from igw_extauth.answer import RETRY_AFTER_SECONDS
-from igw_extauth.identity import Identity, Known, Unavailable, Unknown
-from igw_extauth.secret import BearerToken
-
-UNAVAILABLE_SECONDS = RETRY_AFTER_SECONDS * 0.9
-"""How long an authority's silence is remembered for one token.
-
-Long enough that a caller who hammers costs a dead authority one question a second, and short enough that
-one who waits as ``Retry-After`` says is asked for anew.
-"""
+from igw_extauth.freshness import Entry, Failure
 
 
 class BoundedMemoryCache(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no types
@@ -29,59 +19,70 @@ class BoundedMemoryCache(SimpleMemoryCache):  # type: ignore[misc] # aiocache ha
         # Without a timeout: aiocache would wrap each call in `asyncio.wait_for`, and memory never waits.
         super().__init__(timeout=None)
         self._entries = entries
-        self._cache: OrderedDict[str, Any] = OrderedDict()
+        self._cache: OrderedDict[bytes, Any] = OrderedDict()
 
-    def remembered(self, key: str) -> Any:
-        """Give the value under a key, or None; it is then the most recently used.
-
-        In place of aiocache's `get`, which must be awaited: memory never waits, so neither must a check.
-        """
+    async def _get(self, key: bytes, *_: Any, **__: Any) -> Any:
         value = self._cache.get(key)
         if value is not None:
             self._cache.move_to_end(key)
         return value
 
     async def _set(
-        self, key: str, value: Any, ttl: float | None = None, _cas_token: Any = None, _conn: Any = None
+        self, key: bytes, value: Any, ttl: float | None = None, _cas_token: Any = None, _conn: Any = None
     ) -> Any:
         if key not in self._cache and len(self._cache) >= self._entries:
             await self._delete(next(iter(self._cache)))
-        return await super()._set(key, value, ttl, _cas_token, _conn)
+        stored = await super()._set(key, value, ttl, _cas_token, _conn)
+        self._cache.move_to_end(key)
+        return stored
+
+    def _build_key(self, key: bytes, **_: Any) -> bytes:
+        return key
 
 
-class IdentityCache:
-    """Identities by provider and token: `seconds` for known ones, `failure_seconds` for unknown ones.
+class Memory:
+    """Known tokens and failures, `entries` of each; a token is one or the other, or both while its authority fails."""
 
-    `secret` keys the hash (16 to 64 random bytes, new for each process): a dump of the cache tells no tokens.
-    """
-
-    def __init__(self, *, secret: bytes, seconds: float, failure_seconds: float, entries: int) -> None:
-        self._secret = secret
-        self._seconds = seconds
-        self._failure_seconds = failure_seconds
+    def __init__(self, entries: int) -> None:
         self._known = BoundedMemoryCache(entries)
         self._failures = BoundedMemoryCache(entries)
 
-    def key(self, provider: Provider, token: BearerToken) -> str:
-        """Give the key of a token at a provider: a keyed hash, so neither is told by it."""
-        # Neither part has a NUL, so no other pair gives the same text.
-        return blake2b(f"{provider}\0{token.reveal()}".encode(), key=self._secret, digest_size=32).hexdigest()
+    async def known(self, key: bytes) -> Entry | None:
+        """Give what an authority said of a known token."""
+        entry: Entry | None = await self._known.get(key)
+        return entry
 
-    def remembered(self, key: str) -> Identity | None:
-        """Give what is remembered under a key, or None."""
-        identity: Identity | None = self._known.remembered(key) or self._failures.remembered(key)
-        return identity
+    async def failure(self, key: bytes) -> Failure | None:
+        """Give why there is no principal."""
+        failure: Failure | None = await self._failures.get(key)
+        return failure
 
-    async def put(self, key: str, identity: Identity) -> None:
-        """Remember an identity; what the other cache holds of the same token is forgotten."""
-        match identity:
-            case Known():
-                await self._failures.delete(key)
-                await self._known.set(key, identity, ttl=self._seconds)
-            case Unknown():
-                await self._failures.set(key, identity, ttl=self._failure_seconds)
-            case Unavailable():
-                ttl = min(UNAVAILABLE_SECONDS, self._failure_seconds)
-                await self._failures.set(key, identity, ttl=ttl)
-            case _:
-                assert_never(identity)
+    async def know(self, key: bytes, entry: Entry) -> None:
+        """Remember a known token."""
+        await self._failures.delete(key)
+        await self._known.set(key, entry)
+
+    async def fail(self, key: bytes, failure: Failure) -> None:
+        """Remember a failure; what was known of the token stays, for `forget` to take."""
+        await self._failures.set(key, failure)
+
+    async def forget(self, key: bytes) -> None:
+        """Forget a token."""
+        await self._known.delete(key)
+        await self._failures.delete(key)
+
+
+class Shared(Protocol):
+    """Known tokens that several hosts remember together; what fails there is as if nothing were."""
+
+    async def get(self, key: bytes) -> Entry | None:
+        """Give a known token's entry, if it is there."""
+        ...
+
+    async def put(self, key: bytes, entry: Entry) -> None:
+        """Keep a known token's entry for as long as it is good."""
+        ...
+
+    async def delete(self, key: bytes) -> None:
+        """Forget a token."""
+        ...

@@ -1,38 +1,24 @@
-"""The pipeline of one check, attempt to answer; both shells call it."""
+"""The pipeline of one check, attempt to answer; all shells call it."""
 
-from collections.abc import Mapping
+import asyncio
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from igw_model.policy import Policy, Provider
 
-from igw_extauth.answer import Answer, answer
+from igw_extauth import hashing
+from igw_extauth.answer import Answer, admitted, answer, held
 from igw_extauth.attempt import Attempt
 from igw_extauth.decision import Allow, Decision, Deny, decide
-from igw_extauth.identity import Identity, Unknown
+from igw_extauth.identity import Unknown
+from igw_extauth.keeper import Admission, Admitted, Ended, Held, Keeper
 from igw_extauth.metrics import CHECK_SECONDS, CHECKS
-from igw_extauth.secret import BearerToken
+from igw_extauth.remembered import Remembered
 
 REMEMBERED_ANSWERS = 10_000
 """Encoding a principal's headers anew costs more than finding them."""
-
-
-class Identifier(Protocol):
-    """Says whose a token is at one provider."""
-
-    def key(self, token: BearerToken) -> str | None:
-        """Give a keyed hash of a token, or None if the token cannot be one of the provider's."""
-        ...
-
-    def remembered(self, key: str) -> Identity | None:
-        """Give the identity of the token with this hash if nobody need be asked for it, else None."""
-        ...
-
-    async def identify(self, token: BearerToken) -> Identity:
-        """Give the token's identity; an authority's failure is an identity too, not an exception."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +26,8 @@ class Keyed:
     """An attempt whose answer is its identity's, which is remembered, if at all, under a key."""
 
     policy: Policy
-    key: str
+    key: bytes
+    project: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,60 +43,96 @@ Claim = Keyed | Settled
 
 
 class Check:
-    """The pipeline over one identifier for each provider."""
+    """The pipeline over what is remembered of tokens, and over who counts."""
 
-    def __init__(self, identifiers: Mapping[Provider, Identifier]) -> None:
-        self._identifiers = identifiers
+    def __init__(self, remembered: Remembered, keeper: Keeper) -> None:
+        self._remembered = remembered
+        self._keeper = keeper
         self._answer = lru_cache(REMEMBERED_ANSWERS)(answer)
 
     async def __call__(self, attempt: Attempt) -> Answer:
         """Answer an attempt, and count it."""
         begun = perf_counter()
-        if attempt.policy is None or attempt.token is None:
-            return self._settled(_refused(attempt), begun)
-        identity = await self._identifiers[attempt.policy.provider].identify(attempt.token)
-        return self._answered(attempt.policy, identity, begun)
+        claim = self.claim(attempt)
+        match claim:
+            case Settled():
+                return self._settled(claim, begun)
+            case Keyed(policy, key) if attempt.token is not None:
+                identity = await self._remembered.identify(policy.provider, key, attempt.token)
+                decision = decide(policy, identity, claim.project)
+                if policy.limited and isinstance(decision, Allow):
+                    return await self._admitted(claim, decision, begun)
+                return self._answered(claim, decision, begun)
+        raise AssertionError("a keyed claim has a token")
 
     def claim(self, attempt: Attempt) -> Claim:
         """Give what an attempt comes to; the same attempt always comes to the same."""
-        if attempt.policy is None or attempt.token is None:
-            return _refused(attempt)
-        key = self._identifiers[attempt.policy.provider].key(attempt.token)
+        if attempt.policy is None:
+            return Settled(None, Deny.UNKNOWN_GATEWAY)
+        provider = attempt.policy.provider
+        if attempt.token is None:
+            return Settled(provider, Deny.NO_TOKEN)
+        key = self._remembered.key(provider, attempt.token)
         if key is None:
-            return Settled(attempt.policy.provider, decide(attempt.policy, Unknown()))
-        return Keyed(attempt.policy, key)
+            return Settled(provider, decide(attempt.policy, Unknown()))
+        return Keyed(attempt.policy, key, attempt.project)
 
     def remembered(self, claim: Claim) -> Answer | None:
-        """Answer a claim, and count it, if that needs no look-up; else give None, uncounted."""
+        """Answer a claim, and count it, if nobody need be asked; else give None, uncounted."""
         begun = perf_counter()
         match claim:
-            case Keyed(policy, key):
-                identity = self._identifiers[policy.provider].remembered(key)
-                return None if identity is None else self._answered(policy, identity, begun)
+            case Keyed(policy, key, project):
+                identity = self._remembered.get(key)
+                if identity is None:
+                    return None
+                decision = decide(policy, identity, project)
+                if policy.limited and isinstance(decision, Allow):
+                    return None
+                return self._answered(claim, decision, begun)
             case Settled():
                 return self._settled(claim, begun)
             case _:
                 assert_never(claim)
 
+    async def _admitted(self, claim: Keyed, allow: Allow, begun: float) -> Answer:
+        """Take a slot for a request that may pass; it is given back when nobody waits for the answer any more."""
+        asking = asyncio.ensure_future(self._keeper.admit(allow.project))
+        try:
+            admission = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(lambda done: self._give_back(allow, done))
+            raise
+        short = hashing.short(claim.key)
+        match admission:
+            case Admitted():
+                _count(claim.policy.provider, "allowed", begun)
+                return admitted(allow, short, admission)
+            case Held(limit):
+                _count(claim.policy.provider, limit, begun)
+                return held(admission)
+            case _:
+                assert_never(admission)
+
+    def _give_back(self, allow: Allow, done: "asyncio.Future[Admission]") -> None:
+        if done.cancelled() or done.exception() is not None:
+            return
+        if isinstance(admission := done.result(), Admitted):
+            self._keeper.report([Ended(allow.project, admission.lease)])
+
     def _settled(self, claim: Settled, begun: float) -> Answer:
-        return self._counted(claim.provider, claim.decision, begun)
+        # Without a gateway it is one of Envoy's health checks, not a request's.
+        if claim.provider is not None:
+            _count(claim.provider, _outcome(claim.decision), begun)
+        return self._answer(claim.decision)
 
-    def _answered(self, policy: Policy, identity: Identity, begun: float) -> Answer:
-        return self._counted(policy.provider, decide(policy, identity), begun)
-
-    def _counted(self, provider: Provider | None, decision: Decision, begun: float) -> Answer:
-        """Answer, and count it; without a gateway it is one of Envoy's health checks, not a request's."""
-        answered = self._answer(decision)
-        if provider is not None:
-            CHECKS.count(provider, _outcome(decision))
-            CHECK_SECONDS.observe(perf_counter() - begun)
-        return answered
+    def _answered(self, claim: Keyed, decision: Decision, begun: float) -> Answer:
+        _count(claim.policy.provider, _outcome(decision), begun)
+        return self._answer(decision, hashing.short(claim.key) if isinstance(decision, Allow) else "")
 
 
-def _refused(attempt: Attempt) -> Settled:
-    if attempt.policy is None:
-        return Settled(None, Deny.UNKNOWN_GATEWAY)
-    return Settled(attempt.policy.provider, Deny.NO_TOKEN)
+def _count(provider: Provider, outcome: str, begun: float) -> None:
+    CHECKS.count(provider, outcome)
+    CHECK_SECONDS.observe(perf_counter() - begun)
 
 
 def _outcome(decision: Decision) -> str:
@@ -120,5 +143,8 @@ _OUTCOMES = {
     Deny.NO_TOKEN: "unauthenticated",
     Deny.UNKNOWN_TOKEN: "unauthenticated",
     Deny.OTHER_ORGANIZATION: "forbidden",
+    Deny.BAD_PROJECT: "invalid",
+    Deny.OTHER_PROJECT: "forbidden",
+    Deny.NO_ENTITY: "invalid",
     Deny.UNAVAILABLE: "unavailable",
 }

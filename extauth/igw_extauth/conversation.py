@@ -24,12 +24,13 @@ class Shared:
         self.policies = Policies()
         self.memo = Memo(secret=secrets.token_bytes(32), entries=REMEMBERED_BLOCKS)
         # Writing the same bytes anew costs more than finding them.
-        self.reply: Callable[[Answer, bool, bool], bytes] = lru_cache(REMEMBERED_REPLIES)(_reply)
+        self.reply: Callable[[Answer, bool, bool], bytes] = lru_cache(REMEMBERED_REPLIES)(reply_once)
         self.reply_block: Callable[[Answer], bytes] = lru_cache(REMEMBERED_REPLIES)(reply_block)
         self.finishing = False
 
 
-def _reply(answer: Answer, bodiless: bool, last: bool) -> bytes:  # noqa: FBT001 - lru_cache is cheaper by position
+def reply_once(answer: Answer, bodiless: bool, last: bool) -> bytes:  # noqa: FBT001 - lru_cache is cheaper by position
+    """Write a reply that is not to be remembered: one with a lease is like no other."""
     return reply(answer, bodiless=bodiless, last=last)
 
 

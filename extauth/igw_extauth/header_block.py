@@ -1,14 +1,15 @@
 """What a check's header block says, and the header blocks of our replies. Pure. Source: RFC 7541; RFC 9113, 4.3."""
 
 from hpack import Encoder, NeverIndexedHeaderTuple
-from igw_model.headers import POLICY
+from igw_model.headers import OPENAI_PROJECT, POLICY
 from igw_ops.http2 import header_blocks
 
 from igw_extauth.answer import Answer
-from igw_extauth.attempt import Attempt, bearer_token
+from igw_extauth.attempt import Attempt, bearer_token, project_text
 from igw_extauth.http_request import Policies
 
 _POLICY = POLICY.encode()
+_PROJECT = OPENAI_PROJECT.encode()
 
 
 class HeaderBlocks(header_blocks.HeaderBlocks):
@@ -21,19 +22,20 @@ class HeaderBlocks(header_blocks.HeaderBlocks):
     def question(self, block: bytes) -> tuple[Attempt, bool]:
         """Give what a request attempts, and whether its reply has no body, being one to HEAD.
 
-        Two headers say all of the attempt; method and path, and whether the request is well formed, say nothing.
+        Three headers say all of the attempt; method and path, and whether the request is well formed, say nothing.
         """
         headers = self.headers(block)
         authorization = [value.decode("latin-1") for name, value in headers if name == b"authorization"]
         policy = self._policies.policy([value for name, value in headers if name == _POLICY])
-        return Attempt(policy, bearer_token(authorization)), (b":method", b"HEAD") in headers
+        project = project_text([value.decode("latin-1") for name, value in headers if name == _PROJECT])
+        return Attempt(policy, bearer_token(authorization), project), (b":method", b"HEAD") in headers
 
 
 def reply_block(answer: Answer) -> bytes:
     """Give the header block of a reply: no table is used or filled, so it is the same for all callers."""
     headers = [
         (b":status", b"%d" % answer.status),
-        *answer.headers,
+        *answer.lines,
         (b"content-length", b"%d" % len(answer.body)),
     ]
     never = [NeverIndexedHeaderTuple(name, value) for name, value in headers]

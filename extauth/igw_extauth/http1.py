@@ -6,12 +6,13 @@ and meanwhile nothing more is read.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import assert_never
 
 import structlog
 
 from igw_extauth.answer import Answer
-from igw_extauth.conversation import Link, Shared
+from igw_extauth.conversation import Link, Shared, reply_once
 from igw_extauth.http_reply import refusal_reply
 from igw_extauth.http_request import Refusal, Request, RequestReader
 
@@ -69,7 +70,7 @@ class Http1:
                 if answer is None:
                     self._lookup = asyncio.get_running_loop().create_task(self._look_up(request))
                 else:
-                    self._answer(request, answer)
+                    self._answer(request, answer, self._shared.reply)
             case Refusal():
                 self._write(refusal_reply(request), last=True)
             case _:
@@ -79,15 +80,15 @@ class Http1:
         try:
             answer = await self._shared.check(request.attempt)
             self._lookup = None
-            self._answer(request, answer)
+            self._answer(request, answer, reply_once)
             self._go_on()
         except Exception:  # noqa: BLE001 - a fault of ours; Envoy must hear of it, and denies what has no answer
             structlog.get_logger().exception("check_failed")
             self._link.abort()
 
-    def _answer(self, request: Request, answer: Answer) -> None:
+    def _answer(self, request: Request, answer: Answer, reply: Callable[[Answer, bool, bool], bytes]) -> None:
         last = request.last or (self._shared.finishing and not self._waiting)
-        self._write(self._shared.reply(answer, request.bodiless, last), last=last)
+        self._write(reply(answer, request.bodiless, last), last=last)
 
     def _write(self, data: bytes, *, last: bool) -> None:
         self._link.write(data)

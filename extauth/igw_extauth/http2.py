@@ -15,7 +15,7 @@ from igw_ops.http2.peer import Peer
 from igw_extauth.answer import Answer
 from igw_extauth.attempt import Attempt
 from igw_extauth.conversation import Link, Shared
-from igw_extauth.header_block import HeaderBlocks
+from igw_extauth.header_block import HeaderBlocks, reply_block
 from igw_extauth.memo import Asked
 
 MAX_STREAMS = 1000
@@ -90,7 +90,7 @@ class Http2:
         answer = None if asked is None else self._shared.check.remembered(asked.claim)
         if asked is None or answer is None:
             return self._ask_anew(stream, block, key)
-        return self._answer(stream, answer, bodiless=asked.bodiless)
+        return self._answer(stream, answer, self._shared.reply_block(answer), bodiless=asked.bodiless)
 
     def _ask_anew(self, stream: int, block: bytes, key: bytes | None) -> None:
         attempt, bodiless = self._blocks.question(block)
@@ -102,24 +102,26 @@ class Http2:
             waiting = self._look_up(stream, attempt, bodiless=bodiless)
             self._lookups[stream] = asyncio.get_running_loop().create_task(waiting)
         else:
-            self._answer(stream, answer, bodiless=bodiless)
+            self._answer(stream, answer, self._shared.reply_block(answer), bodiless=bodiless)
 
     async def _look_up(self, stream: int, attempt: Attempt, *, bodiless: bool) -> None:
         try:
             answer = await self._shared.check(attempt)
-            self._answer(stream, answer, bodiless=bodiless)
+            self._answer(
+                stream, answer, reply_block(answer), bodiless=bodiless
+            )  # with a lease it is like no other
         except Exception:  # noqa: BLE001 - a fault of ours; Envoy must hear of it, and denies what has no answer
             structlog.get_logger().exception("check_failed")
             self._connection.reset(stream, Http2Error.INTERNAL_ERROR)
         del self._lookups[stream]
         self._peer.flush()
 
-    def _answer(self, stream: int, answer: Answer, *, bodiless: bool) -> None:
+    def _answer(self, stream: int, answer: Answer, block: bytes, *, bodiless: bool) -> None:
         if not self._connection.close(stream):
             return
         body = b"" if bodiless else answer.body
         ends = frames.END_HEADERS if body else frames.END_HEADERS | frames.END_STREAM
-        data = frames.frame(frames.HEADERS, ends, stream, self._shared.reply_block(answer))
+        data = frames.frame(frames.HEADERS, ends, stream, block)
         if body:
             data += frames.frame(frames.DATA, frames.END_STREAM, stream, body)
         if stream in self._unended:

@@ -12,7 +12,7 @@ from igw_extauth.http_request import Refusal
 
 def reply(answer: Answer, *, bodiless: bool, last: bool) -> bytes:
     """Give an answer's bytes; `bodiless` to HEAD, `last` when the connection is closed behind it."""
-    head = _head(HTTPStatus(answer.status), answer.headers, len(answer.body), last=last)
+    head = _head(HTTPStatus(answer.status), answer.lines, len(answer.body), last=last)
     return head if bodiless else head + answer.body
 
 

@@ -1,6 +1,6 @@
 """Bytes of one connection in, requests out: what Envoy asks over HTTP. No I/O.
 
-Method, path and body say nothing of a check and are read past; two headers say all. After a request that ends its
+Method, path and body say nothing of a check and are read past; three headers say all. After a request that ends its
 connection, or one that cannot be read, nothing more comes out.
 """
 
@@ -10,10 +10,10 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
-from igw_model.headers import POLICY
+from igw_model.headers import OPENAI_PROJECT, POLICY
 from igw_model.policy import Policy, policy_of_text
 
-from igw_extauth.attempt import Attempt, bearer_token
+from igw_extauth.attempt import Attempt, bearer_token, project_text
 
 MAX_REQUEST_BYTES = 64 * 1024
 """Of a request's head and body together; more is refused, at the latest one piece later."""
@@ -25,6 +25,7 @@ MAX_REMEMBERED_LENGTH = 512
 
 _AUTHORIZATION = b"authorization"
 _POLICY = POLICY.encode()
+_PROJECT = OPENAI_PROJECT.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class RequestReader:
         self._in_head = True
         self._policy_values: list[bytes] = []
         self._authorization: list[str] = []
+        self._project: list[str] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; those behind a body (trailers) are none of ours."""
@@ -120,6 +122,8 @@ class RequestReader:
             self._authorization.append(value.decode("latin-1"))
         elif name == _POLICY and self._in_head:
             self._policy_values.append(value)
+        elif name == _PROJECT and self._in_head:
+            self._project.append(value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         """Take the head's end."""
@@ -128,7 +132,11 @@ class RequestReader:
     def on_message_complete(self) -> None:
         """Take a request's end."""
         if not self._ended:
-            attempt = Attempt(self._policies.policy(self._policy_values), bearer_token(self._authorization))
+            attempt = Attempt(
+                self._policies.policy(self._policy_values),
+                bearer_token(self._authorization),
+                project_text(self._project),
+            )
             self._ended = self._is_last()
             self._given.append(Request(attempt, self._parser.get_method() == b"HEAD", self._ended))
         self._begin()

@@ -7,6 +7,8 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filt
 import asyncio
 import socket
 
+from igw_ops.accepting import Accepting
+
 from igw_extauth.check import Check
 from igw_extauth.conversation import Shared
 from igw_extauth.http_connection import IDLE_SECONDS, Connection
@@ -22,16 +24,18 @@ class HttpServer:
         self._shared = Shared(check)
         self._connections: set[Connection] = set()
         self._idle_seconds = idle_seconds
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | Accepting | None = None
 
-    async def start(self, listening: socket.socket) -> None:
-        """Accept connections from a socket that listens."""
+    async def start(self, listening: socket.socket, *, shared_socket: bool = False) -> None:
+        """Accept connections from a socket that listens; with `shared_socket`, other processes do too."""
+        if shared_socket:
+            self._server = Accepting(listening, self._connection)
+            return
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self._shared, self._connections, self._idle_seconds),
-            sock=listening,
-            backlog=BACKLOG,
-        )
+        self._server = await loop.create_server(self._connection, sock=listening, backlog=BACKLOG)
+
+    def _connection(self) -> Connection:
+        return Connection(self._shared, self._connections, self._idle_seconds)
 
     async def stop(self, grace_seconds: float) -> None:
         """Accept no more, answer what is under way for as long as `grace_seconds`, then close the rest."""

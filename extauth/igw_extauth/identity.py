@@ -12,6 +12,9 @@ class Principal:
 
     name: str
     organizations: frozenset[str]
+    """With W&B: the user's own entity and all teams."""
+    entity: str = ""
+    """W&B's default entity, which requests without ``OpenAI-Project`` are attributed to; one of `organizations`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,21 @@
-"""The process: wires the pipeline to its servers, runs them until told to stop, stops them gracefully."""
+"""The process: wires the keeper to who answers checks, this process or workers of it, until told to stop."""
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import structlog
-from igw_model.policy import Provider
-from igw_ops.listening import add_grpc_port, listening_socket
-from igw_ops.server import operations_app, serving
+from igw_ops.listening import listening_socket
+from igw_ops.server import own_metrics, serving
 
-from igw_extauth.check import Check
-from igw_extauth.grpc_shell import grpc_server
-from igw_extauth.http_shell import HttpServer
-from igw_extauth.lookup import Lookup
-from igw_extauth.lookups import identity_cache, looking_up
+from igw_extauth import operations
+from igw_extauth.front import Front, Listening, listening
+from igw_extauth.keeping import LocalKeeper, keeping
+from igw_extauth.metrics import WORKERS
 from igw_extauth.settings import Settings
-
-GRACE_SECONDS = 3.0
-"""For checks under way when the process is asked to stop."""
+from igw_extauth.supervisor import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,49 +27,131 @@ class Ports:
     ops: int
 
 
+class Answering(Protocol):
+    """Who answers checks."""
+
+    @property
+    def lack(self) -> str | None:
+        """Say why checks are not answered; None when they are."""
+        ...
+
+    def status(self) -> Mapping[str, Any]:
+        """Give who they are."""
+        ...
+
+    async def start(self) -> None:
+        """Begin; comes back when all answer."""
+        ...
+
+    async def forget(self, keys: frozenset[bytes]) -> bool:
+        """Forget tokens; False when that is not certain."""
+        ...
+
+    async def exposition(self) -> bytes:
+        """Give what is counted, in Prometheus' text format."""
+        ...
+
+    async def stop(self) -> None:
+        """End, after what is under way."""
+        ...
+
+
+class Alone:
+    """This process alone."""
+
+    lack: str | None = None
+
+    def __init__(self, settings: Settings, keeper: LocalKeeper, sockets: Listening) -> None:
+        self._sockets = sockets
+        self._front = Front(keeper, keeper.secret, settings.cache_entries)
+
+    def status(self) -> Mapping[str, Any]:
+        """Give nobody else."""
+        return {"workers": []}
+
+    async def start(self) -> None:
+        """Begin."""
+        await self._front.start(self._sockets)
+        WORKERS.inc()
+
+    async def forget(self, keys: frozenset[bytes]) -> bool:
+        """Forget tokens."""
+        self._front.forget(keys)
+        return True
+
+    async def exposition(self) -> bytes:
+        """Give what is counted."""
+        return await own_metrics()
+
+    async def stop(self) -> None:
+        """End, after what is under way."""
+        await self._front.stop()
+        WORKERS.dec()
+
+
+class _Process:
+    """Whether this process may have traffic, and what its operations port does."""
+
+    def __init__(self, keeper: LocalKeeper, answering: Answering) -> None:
+        self.not_ready: str | None = "starting"
+        self._keeper = keeper
+        self._answering = answering
+        self._forgetting: set[asyncio.Task[bool]] = set()
+        keeper.on_revoked(self._forget)
+
+    def lack(self) -> str | None:
+        """Say why there may be no traffic."""
+        return self.not_ready or self._answering.lack
+
+    async def revoke(self, digest: bytes) -> bool:
+        """Revoke a token; False when a worker may remember it."""
+        return await self._answering.forget(await self._keeper.revoke(digest))
+
+    def _forget(self, keys: frozenset[bytes]) -> None:
+        task = asyncio.get_running_loop().create_task(self._answering.forget(keys))
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
+
+
 async def serve(
     settings: Settings, stop: asyncio.Event, ready: Callable[[Ports], None] = lambda _: None
 ) -> None:
-    """Answer checks until `stop` is set; `ready` is called once, when all servers listen.
+    """Answer checks until `stop` is set; `ready` is called once, when all answer.
 
-    Raises CannotListenError, which names the port, before anything is answered.
+    Raises CannotListenError, which names the port, and SecretFileError, before anything is answered.
     """
-    async with AsyncExitStack() as stack:
-        check = Check(await _lookups(settings, stack))
-        servers = _Servers(settings, check, stack)
-        await servers.run(stop, ready)
+    with ExitStack() as stack:
+        sockets = stack.enter_context(listening(settings))
+        ops = stack.enter_context(listening_socket("operations", settings.ops_host, settings.ops_port))
+        ports = Ports(*(one.getsockname()[1] for one in (sockets.http, sockets.grpc, ops)))
+        async with keeping(settings) as keeper:
+            kind = Alone if settings.workers == 1 else Workers
+            answering: Answering = kind(settings, keeper, sockets)
+            process = _Process(keeper, answering)
+            app = operations.app(process.lack, answering.status, answering.exposition, process.revoke)
+            async with serving(app, ops):
+                await _run(process, answering, stop, lambda: _tell(ports, ready))
 
 
-async def _lookups(settings: Settings, stack: AsyncExitStack) -> Mapping[Provider, Lookup]:
-    cache = identity_cache(settings)
-    return {
-        provider: await stack.enter_async_context(looking_up(provider, settings, cache))
-        for provider in Provider
-    }
+def _tell(ports: Ports, ready: Callable[[Ports], None]) -> None:
+    structlog.get_logger().info("listening", **asdict(ports))
+    ready(ports)
 
 
-class _Servers:
-    """The three servers of the process: bound when made, answering while they run."""
-
-    def __init__(self, settings: Settings, check: Check, stack: AsyncExitStack) -> None:
-        s = settings
-        self._http_socket = stack.enter_context(listening_socket("HTTP checks", s.http_host, s.http_port))
-        self._ops_socket = stack.enter_context(listening_socket("operations", s.ops_host, s.ops_port))
-        self._grpc = grpc_server(check)
-        grpc_port = add_grpc_port(self._grpc, "gRPC checks", s.grpc_host, s.grpc_port)
-        self._ports = Ports(self._http_socket.getsockname()[1], grpc_port, self._ops_socket.getsockname()[1])
-        self._not_ready: str | None = "starting"
-        self._http = HttpServer(check)
-        stack.callback(self._http.abort)
-
-    async def run(self, stop: asyncio.Event, ready: Callable[[Ports], None]) -> None:
-        """Run until `stop` is set; checks under way get `GRACE_SECONDS`."""
-        async with serving(operations_app(lambda: self._not_ready), self._ops_socket):
-            await self._grpc.start()
-            await self._http.start(self._http_socket)
-            self._not_ready = None
-            structlog.get_logger().info("listening", **asdict(self._ports))
-            ready(self._ports)
-            await stop.wait()
-            self._not_ready = "stopping"
-            await asyncio.gather(self._http.stop(GRACE_SECONDS), self._grpc.stop(GRACE_SECONDS))
+async def _run(
+    process: _Process, answering: Answering, stop: asyncio.Event, ready: Callable[[], None]
+) -> None:
+    stopping = asyncio.create_task(stop.wait())
+    starting = asyncio.create_task(answering.start())
+    try:
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            process.not_ready = None
+            ready()
+        await stopping
+    finally:
+        process.not_ready = "stopping"
+        stopping.cancel()
+        starting.cancel()
+        await answering.stop()

@@ -140,8 +140,6 @@ def _unused(auth: Auth) -> Iterator[str]:
                 yield "serverUrl is not used: IGW_WANDB_GRAPHQL_URL says who is asked about keys"
             if auth.enable_usage_reports:
                 yield "enableUsageReports has no effect yet"
-            if auth.enable_rate_limiting:
-                yield "enableRateLimiting has no effect yet"
         case CoreWeaveAuth():
             pass
         case other:

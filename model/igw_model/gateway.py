@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from igw_model.document import Choice, Few, FieldError, Spec, parse
-from igw_model.text import HeaderName, HostName, Identifier, Network, NonEmpty
+from igw_model.document import Choice, Few, FieldError, Many, Spec, parse
+from igw_model.policy import MOST_ENTITIES
+from igw_model.text import Entity, HeaderName, HostName, Identifier, Network, NonEmpty
 
 API_TYPES = {0: "API_TYPE_UNSPECIFIED", 1: "API_TYPE_OPENAI"}
 MOST_KEY_CHARACTERS = 1024
@@ -34,6 +35,8 @@ class WeightsAndBiasesAuth(Spec):
     server_url: NonEmpty | None = None
     enable_usage_reports: bool = False
     enable_rate_limiting: bool = False
+    allowed_entities: Annotated[Many[Entity], Field(max_length=MOST_ENTITIES)] = ()
+    """This project's extension: only keys of these users and teams may pass; empty narrows nothing."""
 
     @model_validator(mode="after")
     def _key_needs_server(self) -> "WeightsAndBiasesAuth":

@@ -22,6 +22,10 @@ class ApiError:
         match self.status:
             case 401:
                 return "authentication_error"
+            case 402:
+                return "insufficient_quota"
+            case 429:
+                return "rate_limit_error"
             case 403:
                 return "permission_error"
             case status if status >= 500:

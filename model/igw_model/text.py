@@ -64,6 +64,14 @@ def _model_name(text: str) -> str:
     return text
 
 
+def _entity(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", text):
+        raise ValueError(
+            "must be the name of a W&B user or team: letters, digits, '.', '_' and '-', at most 128 characters"
+        )
+    return text
+
+
 def _no_zone_id(text: str) -> str:
     """An IPv6 zone id is any text at all, and means something on one machine only."""
     if "%" in text:
@@ -100,6 +108,7 @@ def _url_path(text: str) -> str:
 
 HostName = Annotated[str, AfterValidator(_host_name)]
 HostLabel = Annotated[str, AfterValidator(_host_label)]
+Entity = Annotated[str, AfterValidator(_entity)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 IpAddress = Annotated[str, Field(max_length=64), AfterValidator(_no_zone_id), AfterValidator(_ip_address)]

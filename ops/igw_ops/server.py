@@ -6,7 +6,7 @@ Checks and status come in as functions; what they mean belongs to the component.
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import prometheus_client
@@ -22,11 +22,18 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than Envoy keeps a connection that is idle: it, and not we, should close. A head has as long to arrive."""
 
 
+async def own_metrics() -> bytes:
+    """Give what this process counts, in Prometheus' text format."""
+    return prometheus_client.generate_latest()
+
+
 def operations_app(
     ready: Callable[[], str | None],
     status: Callable[[], Mapping[str, Any]] = dict,
+    metrics: Callable[[], Awaitable[bytes]] = own_metrics,
+    more: Sequence[Route] = (),
 ) -> Starlette:
-    """Build the app; `ready` gives None when ready, else the reason why not (503)."""
+    """Build the app; `ready` gives None when ready, else the reason why not (503); `more` are a component's own."""
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -35,10 +42,8 @@ def operations_app(
         reason = ready()
         return PlainTextResponse("ok\n") if reason is None else PlainTextResponse(f"{reason}\n", 503)
 
-    async def metrics(_: Request) -> Response:
-        return Response(
-            prometheus_client.generate_latest(), media_type="text/plain; version=0.0.4; charset=utf-8"
-        )
+    async def measured(_: Request) -> Response:
+        return Response(await metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def show(_: Request) -> Response:
         return JSONResponse(dict(status()))
@@ -47,8 +52,9 @@ def operations_app(
         routes=[
             Route("/healthz", healthz),
             Route("/readyz", readyz),
-            Route("/metrics", metrics),
+            Route("/metrics", measured),
             Route("/status", show),
+            *more,
         ]
     )
 

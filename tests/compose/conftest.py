@@ -7,7 +7,7 @@ import docker
 import pytest
 
 from tests.compose.faults import Row, written
-from tests.compose.stack import Stack, running
+from tests.compose.stack import Stack, packaged, running
 from tests.engine import Images
 from tests.engine import engine as engine
 from tests.engine import images as images
@@ -16,7 +16,10 @@ from tests.engine import images as images
 @pytest.fixture(scope="package")
 def stack(engine: docker.DockerClient, images: Images) -> Iterator[Stack]:
     """The demo, up; Compose builds for itself, from the layers and packages that are there."""
-    with running(engine, {"IGW_IMAGE": images.gateway, "IGW_ENVOY_IMAGE": images.envoy}) as found:
+    named = {"IGW_IMAGE": images.gateway, "IGW_ENVOY_IMAGE": images.envoy}
+    if redis := packaged("redis-image", "igw-redis:test"):
+        named["IGW_REDIS_IMAGE"] = redis
+    with running(engine, named) as found:
         yield found
 
 

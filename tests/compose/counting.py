@@ -25,6 +25,15 @@ LEFT_OUT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Which gateway is asked, by its host name, with which token, for which model."""
+
+    host: str
+    token: str = field(repr=False)
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """One request: when it was sent (Unix seconds), how long it took, who answered, and what went wrong."""
 
@@ -78,31 +87,32 @@ class Tally:
 
 @asynccontextmanager
 async def load(
-    addresses: Callable[[], Sequence[str]], token: str, *, model: str = "demo/small", clients: int = CLIENTS
+    addresses: Callable[[], Sequence[str]],
+    token: str,
+    *,
+    host: str = "localhost",
+    model: str = "demo/small",
+    clients: int = CLIENTS,
 ) -> AsyncIterator[Tally]:
-    """Keep asking for a model, through the Envoys at these addresses in turn, while the context is open."""
+    """Keep asking a gateway for a model, through the Envoys at these addresses in turn, while the context is open."""
+    asked = Asked(host, token, model)
     tally, stop = Tally(), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         for number in range(clients):
-            tasks.create_task(_client(addresses, number, token, model, tally, stop))
+            tasks.create_task(_client(addresses, number, asked, tally, stop))
         try:
             yield tally
         finally:
             stop.set()
 
 
-async def _client(  # noqa: PLR0913, PLR0917 - what it asks whom, and where it counts
-    addresses: Callable[[], Sequence[str]],
-    number: int,
-    token: str,
-    model: str,
-    tally: Tally,
-    stop: asyncio.Event,
+async def _client(
+    addresses: Callable[[], Sequence[str]], number: int, asked: Asked, tally: Tally, stop: asyncio.Event
 ) -> None:
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]})
+    body = json.dumps({"model": asked.model, "messages": [{"role": "user", "content": "Hello"}]})
     headers = {
-        "host": "localhost",
-        "authorization": f"Bearer {token}",
+        "host": asked.host,
+        "authorization": f"Bearer {asked.token}",
         "content-type": "application/json",
         "x-demo-delay-ms": str(WORK_MS),
     }

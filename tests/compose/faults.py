@@ -9,6 +9,9 @@ from tests.compose.stack import ROOT, Stack
 Deed = Callable[[Stack], object]
 IN_FLIGHT = CLIENTS
 """Each client has one request under way: no more can be on what is killed."""
+LIMITED = "wandb.localhost"
+"""The gateway whose projects have limits: each of its requests is counted, in Redis while that is there."""
+SLOW_SECONDS = 0.2
 GUIDE = ROOT / "docs" / "deploy.md"
 BEGIN, END = "<!-- faults:begin -->\n", "<!-- faults:end -->"
 
@@ -30,6 +33,7 @@ class Fault:
     allowed: int | None = 0
     slowest: float = 3.0
     hold: float = 1.5
+    host: str = "localhost"
     model: str = "demo/small"
     why: str = ""
 
@@ -46,7 +50,14 @@ class Row:
 
 
 def paused(  # noqa: PLR0913 - a row of the table
-    service: str, title: str, *, hold: float, slowest: float, why: str, allowed: int = 0
+    service: str,
+    title: str,
+    *,
+    hold: float,
+    slowest: float,
+    why: str,
+    allowed: int = 0,
+    host: str = "localhost",
 ) -> Fault:
     """Give the fault of a container that is frozen, and goes on."""
     return Fault(
@@ -56,6 +67,7 @@ def paused(  # noqa: PLR0913 - a row of the table
         allowed,
         hold=hold,
         slowest=slowest,
+        host=host,
         why=why,
     )
 
@@ -66,6 +78,7 @@ def killed(  # noqa: PLR0913 - a row of the table
     *,
     allowed: int | None = 0,
     slowest: float = 3.0,
+    host: str = "localhost",
     model: str = "demo/small",
     why: str = "",
 ) -> Fault:
@@ -76,14 +89,36 @@ def killed(  # noqa: PLR0913 - a row of the table
         lambda stack: stack.container(service).start(),
         allowed,
         slowest,
+        host=host,
         model=model,
         why=why,
     )
 
 
-def restarted(service: str, title: str) -> Fault:
+def restarted(service: str, title: str, *, host: str = "localhost", why: str = "") -> Fault:
     """Give a restart in good order."""
-    return Fault(f"restart {title}", lambda stack: stack.container(service).restart(timeout=10))
+    return Fault(
+        f"restart {title}", lambda stack: stack.container(service).restart(timeout=10), host=host, why=why
+    )
+
+
+def slow_redis(hold: float) -> Fault:
+    """Give the fault of a Redis that is busy for so long each time before it answers anybody."""
+    busy = (
+        "local function now() local t = redis.call('TIME'); return t[1] + t[2] / 1e6 end; "
+        f"local till = now() + {SLOW_SECONDS}; repeat until now() >= till"
+    )
+    times = str(round(hold / SLOW_SECONDS))
+    return Fault(
+        f"let `redis` answer every {SLOW_SECONDS} s only, for {hold:.0f} s",
+        lambda stack: stack.container("redis").exec_run(
+            ["redis-cli", "-r", times, "EVAL", busy, "0"], detach=True
+        ),
+        hold=hold,
+        slowest=2.0,
+        host=LIMITED,
+        why="it is left alone for a while",
+    )
 
 
 def scaled(service: str, count: int, title: str) -> Fault:
@@ -140,6 +175,12 @@ FAULTS = (
         "replace `envoy-1` by a new container",
         lambda stack: stack.compose("up", "--detach", "--no-deps", "--force-recreate", "envoy-1"),
     ),
+    killed(
+        "redis", "`redis`", slowest=2.0, host=LIMITED, why="each `extauth` counts on its own until it is back"
+    ),
+    restarted("redis", "`redis`", host=LIMITED, why="counts begin anew"),
+    paused("redis", "`redis`", hold=3, slowest=2, host=LIMITED, why="found within a second"),
+    slow_redis(3),
     scaled("extauth", 1, "scale `extauth` from 2 to 1"),
     killed("extauth", "the only `extauth`", allowed=None, why="503: closed, not open"),
     scaled("extauth", 2, "scale `extauth` from 1 to 2"),

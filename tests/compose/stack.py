@@ -20,6 +20,8 @@ from typing import Any
 import docker
 from docker.models.containers import Container
 
+from tests.engine import OFFLINE
+
 ROOT = Path(__file__).parents[2]
 UP_SECONDS = 600
 PORTS = (
@@ -77,6 +79,11 @@ class Stack:
         """Give the demo's CoreWeave token, as the README does."""
         return self.compose("exec", "-T", "authority", "igw", "demo", "token", "coreweave").strip()
 
+    @cached_property
+    def wandb_key(self) -> str:
+        """Give the demo's W&B key."""
+        return self.compose("exec", "-T", "authority", "igw", "demo", "token", "wandb").strip()
+
     def containers(self, service: str | None = None, *, running_only: bool = True) -> list[Container]:
         """Give the project's containers, by name."""
         labels = [f"com.docker.compose.project={self.project}"]
@@ -115,6 +122,15 @@ class Stack:
             f"--- {container.name} {container.status}\n{container.logs(tail=15).decode(errors='replace')}"
             for container in self.containers(running_only=False)
         )
+
+
+def packaged(script: str, image: str) -> str | None:
+    """Give an image of ours that a script of deploy/offline makes from Debian's packages; None without apt."""
+    if shutil.which("apt-get") is None and not os.environ.get("CI"):
+        return None
+    # The name is our own: no registry has it, so none is waited for.
+    subprocess.run([OFFLINE / script, image], check=True, env={**os.environ, "PULL_SECONDS": "5"})
+    return image
 
 
 def compose_command() -> list[str]:

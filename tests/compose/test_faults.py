@@ -21,7 +21,8 @@ FOUND_SECONDS = 6.0
 async def test_what_fails_and_for_how_long(stack: Stack, rows: list[Row], fault: Fault) -> None:
     """No request fails but for those that the table allows, and all is well again afterwards."""
     addresses = stack.envoys()
-    async with load(lambda: addresses, stack.token, model=fault.model) as tally:
+    token = stack.token if fault.host == "localhost" else stack.wandb_key
+    async with load(lambda: addresses, token, host=fault.host, model=fault.model) as tally:
         await asyncio.sleep(BEFORE_SECONDS)
         await asyncio.to_thread(fault.do, stack)
         await asyncio.sleep(fault.hold)

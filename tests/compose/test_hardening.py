@@ -2,14 +2,27 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
 from docker.models.containers import Container
 
 from tests.compose.stack import Stack
 
 PRIVATE = ("docker-proxy",)
 """What starts as root to join the group of Docker's socket, and goes on as nobody in particular."""
+READ = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())"
+TOLD = (
+    ("control-plane", "http://127.0.0.1:18001/metrics"),
+    ("extauth", "http://127.0.0.1:18012/metrics"),
+    ("extproc", "http://127.0.0.1:18021/metrics"),
+    ("envoy-1", "http://127.0.0.1:9902/metrics"),
+    ("envoy-1", "http://127.0.0.1:9901/config_dump"),
+)
+"""What shows itself to whoever reaches it, an Envoy's configuration among it."""
+SHARED = ("igw:identity", "demo-org/inference")
+"""What Redis has after a request: an identity, and a project's counts."""
 DROPPED = {"DAC_OVERRIDE", "SYS_CHROOT", "NET_RAW", "MKNOD", "CHOWN", "FOWNER", "KILL", "SETPCAP", "SETFCAP"}
 
 
@@ -21,7 +34,7 @@ def service(container: Container) -> str:
 def test_every_process_runs_as_an_ordinary_user(stack: Stack) -> None:
     """In each container, no process has root's user id, and none can win capabilities."""
     found = stack.containers()
-    assert len(found) >= 12
+    assert len(found) >= 13
     for container in found:
         status = said(container, ["cat", "/proc/1/status"])
         assert re.search(r"^Uid:\s+10001\s+10001\s+10001\s+10001$", status, re.MULTILINE), service(container)
@@ -74,21 +87,56 @@ def test_what_networks_keep_apart(stack: Stack) -> None:
         "http://extauth:18012/healthz",
         "http://authority:18100/demo/calls",
     )
-    for url in unknown:
+    redis = "http://redis:6379/"
+    for url in (*unknown, redis):
         assert ask(stack, "llama", "GET", url) == "gaierror"
+    for who in ("control-plane", "envoy-1", "extproc", "authority"):
+        assert ask(stack, who, "GET", redis) == "gaierror"
     assert ask(stack, "envoy-1", "GET", unknown[0]) == "gaierror"
     assert ask(stack, "envoy-1", "GET", "http://control-plane:18001/healthz") == "200"
 
 
 def test_no_secret_is_told(stack: Stack) -> None:
-    """Tokens and keys stand in no log, no label, no environment and no command line."""
+    """Tokens and keys stand in no log, metric, label, environment or command line, not in Redis, nor in an Envoy."""
     admin = stack.compose("exec", "-T", "control-plane", "cat", "/run/igw/admin-token").strip()
-    other = stack.compose("exec", "-T", "authority", "igw", "demo", "token", "wandb").strip()
-    secrets = (admin, other, stack.token)
+    hashing = stack.compose("exec", "-T", "extauth", "cat", "/var/lib/igw/auth-secret").strip()
+    secrets = (admin, hashing, stack.wandb_key, stack.token)
     assert all(len(secret) > 20 for secret in secrets)
+    for host, token in (("localhost", stack.token), ("wandb.localhost", stack.wandb_key)):
+        answer = httpx.get(
+            f"http://127.0.0.1:{stack.ports['IGW_PORT']}/v1/models",
+            headers={"Host": host, "Authorization": f"Bearer {token}"},
+        )
+        assert answer.status_code == 200, answer.text
+    for where, told in everything_told(stack):
+        assert not any(secret in told for secret in secrets), where
+
+
+def everything_told(stack: Stack) -> Iterator[tuple[str, str]]:
+    """Give what the stack writes, shows and shares, by where that is."""
     for container in stack.containers(running_only=False):
-        told = container.logs().decode(errors="replace") + json.dumps(container.attrs)
-        assert not any(secret in told for secret in secrets), service(container)
+        yield service(container), container.logs().decode(errors="replace") + json.dumps(container.attrs)
+    for who, url in TOLD:
+        for container in stack.containers(who):
+            told = said(container, ["python3", "-c", READ, url])
+            assert len(told) > 1000, (who, url, told)
+            yield f"{who} {url}", told
+    shared = redis_content(stack)
+    assert all(named in shared for named in SHARED), shared[:2000]
+    yield "redis", shared
+
+
+def redis_content(stack: Stack) -> str:
+    """Give all keys of Redis and what is kept under each, uncompressed."""
+    container = stack.container("redis")
+    said(container, ["redis-cli", "CONFIG", "SET", "rdbcompression", "no"])
+    dump = (
+        "local all = {}; for _, key in ipairs(redis.call('KEYS', '*')) do "
+        "all[#all + 1] = key; all[#all + 1] = redis.call('DUMP', key) end; return all"
+    )
+    output = container.exec_run(["redis-cli", "--raw", "EVAL", dump, "0"]).output
+    assert isinstance(output, bytes)
+    return output.decode("latin-1")
 
 
 def ask(stack: Stack, who: str, method: str, url: str) -> str:

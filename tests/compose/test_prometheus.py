@@ -1,23 +1,19 @@
 """The Prometheus of compose.yaml, with its own configuration, beside the stack: it finds and reads everything."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 
 import httpx
 import pytest
 
-from tests.compose.stack import MODELS, Stack
-from tests.engine import BUILD_SECONDS, OFFLINE
+from tests.compose.stack import MODELS, Stack, packaged
+from tests.engine import BUILD_SECONDS
 from tests.observe.dashboard import question
 from tests.observe.tools import Prometheus
 from tests.real_envoy.running import eventually
 
 pytestmark = pytest.mark.timeout(BUILD_SECONDS)
 
-IMAGE = "igw-prometheus:test"
 SECONDS = 45
 """Prometheus asks every 5 s, and a rate needs two answers of what has begun to count."""
 JOBS = {
@@ -32,12 +28,10 @@ JOBS = {
 @pytest.fixture(scope="module")
 def prometheus(stack: Stack) -> Iterator[Prometheus]:
     """Prometheus up, as `--profile observe` has it, and gone again."""
-    if shutil.which("apt-get") is None and not os.environ.get("CI"):
+    image = packaged("prometheus-image", "igw-prometheus:test")
+    if image is None:
         pytest.skip("deploy/offline/prometheus-image needs Debian's apt")
-    # The name is our own: no registry has it, so none is waited for.
-    pull = {**os.environ, "PULL_SECONDS": "5"}
-    subprocess.run([OFFLINE / "prometheus-image", IMAGE], check=True, env=pull)
-    observed = replace(stack, images={**stack.images, "IGW_PROMETHEUS_IMAGE": IMAGE})
+    observed = replace(stack, images={**stack.images, "IGW_PROMETHEUS_IMAGE": image})
     try:
         observed.compose("up", "--detach", "--no-recreate", "--no-deps", "prometheus", profile="observe")
         yield Prometheus(f"http://127.0.0.1:{stack.ports['IGW_PROMETHEUS_PORT']}")

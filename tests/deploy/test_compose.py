@@ -24,7 +24,7 @@ JOBS: list[dict[str, Any]] = yaml.safe_load((COMPOSE / "prometheus.yml").read_te
 
 def test_settings() -> None:
     """The table has each variable of compose.yaml with its default, and no other; a variable has one default."""
-    used = set(re.findall(r"(?<!\$)\$\{(\w+):-([^}]*)\}", TEXT))
+    used = set(re.findall(r"(?<!\$)\$\{(\w+):?-([^}]*)\}", TEXT))
     rows = re.findall(r"^\| `([A-Z_0-9]+)` \| (?:`([^`]*)`)? *\|", CHAPTER, re.MULTILINE)
     assert len(rows) == len({name for name, _ in rows})
     assert set(rows) == used
@@ -66,10 +66,28 @@ def test_an_envoy_can_keep_its_configuration() -> None:
     assert yaml.safe_load(TEXT)["volumes"].keys() >= set(envoys)
 
 
+def test_extauth_shares_redis_with_nobody() -> None:
+    """Redis has no password: its network is internal, and all of its other members are extauth's."""
+    networks = yaml.safe_load(TEXT)["networks"]
+    assert SERVICES["redis"]["networks"] == ["redis"]
+    assert networks["redis"] == {"internal": True}
+    members = {name for name, service in SERVICES.items() if "redis" in service.get("networks", [])}
+    assert members == {"redis", "extauth"}
+    assert "ports" not in SERVICES["redis"]
+    assert SERVICES["extauth"]["environment"]["IGW_AUTH_SECRET_FILE"].startswith("/var/lib/igw/")
+    assert SERVICES["extauth"]["volumes"] == ["extauth:/var/lib/igw"]
+
+
+def test_envoys_tell_extauth_what_ended() -> None:
+    """The control plane names the port for access logs beside the one for checks."""
+    told = [argument for argument in SERVICES["control-plane"]["command"] if "extauth" in argument]
+    assert told == ["--extauth=extauth:18010", "--extauth-log=extauth:18011"]
+
+
 def test_images_have_versions() -> None:
     """Nothing is pulled as whatever is newest."""
     for name, service in SERVICES.items():
-        assert re.fullmatch(r"\$\{\w+:-[a-z/-]+:(local|v?\d+\.\d+\.\d+)\}", service["image"]), name
+        assert re.fullmatch(r"\$\{\w+:-[a-z/-]+:(local|v?\d+\.\d+\.\d+)(-alpine)?\}", service["image"]), name
 
 
 def test_what_prometheus_asks_for_is_there() -> None:

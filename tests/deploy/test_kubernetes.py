@@ -17,6 +17,7 @@ from tests.deploy.commands import parsed, ports, variables
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
 BASE = FOLDER / "base"
+REDIS = FOLDER / "redis"
 OLDEST, NEWEST = "1.29", kubernetes_validate.latest_version()
 """What is promised, and the newest that is known here."""
 FOREIGN = {"PodMonitor"}
@@ -36,7 +37,7 @@ def documents(*paths: Path) -> list[Document]:
 
 MANIFESTS = sorted(path for path in FOLDER.glob("**/*.yaml") if path.name != "kustomization.yaml")
 OBJECTS = documents(*MANIFESTS)
-BASE_OBJECTS = documents(*(path for path in MANIFESTS if path.parent == BASE))
+BASE_OBJECTS = documents(*(path for path in MANIFESTS if path.parent in {BASE, REDIS}))
 WORKLOADS = {
     f"{document['kind']}/{document['metadata']['name']}": document
     for document in OBJECTS
@@ -56,7 +57,7 @@ def containers(workload: Document) -> list[Document]:
 
 
 def named(kind: str) -> dict[str, Document]:
-    """Give the base's objects of a kind by name."""
+    """Give the objects of a kind of the base, and of its Redis, by name."""
     return {item["metadata"]["name"]: item for item in BASE_OBJECTS if item["kind"] == kind}
 
 
@@ -72,13 +73,13 @@ CONTAINERS = {
     for name, workload in WORKLOADS.items()
     for container in containers(workload)
 }
-OURS = {name: found for name, found in CONTAINERS.items() if "args" in found[1]}
+OURS = {name: found for name, found in CONTAINERS.items() if found[1]["image"] in ENTRYPOINTS}
 """Those that run `igw`."""
 
 
 def command(container: Document) -> tuple[str, Mapping[str, Any]]:
     """Give what `igw` makes of a container's arguments."""
-    entrypoint = ENTRYPOINTS[container["image"]]
+    entrypoint = ENTRYPOINTS[container["image"].rpartition("/")[2].partition(":")[0]]
     return parsed([*entrypoint, *container["args"]], environment(container))
 
 
@@ -101,7 +102,7 @@ def test_schemas(path: Path, version: str) -> None:
             kubernetes_validate.validate(document, version, strict=True)
 
 
-@pytest.mark.parametrize("name", ["base", "overlay-example", "pod-monitor"])
+@pytest.mark.parametrize("name", ["base", "overlay-example", "pod-monitor", "redis"])
 def test_kustomizations_name_every_file(name: str) -> None:
     """Each manifest beside a kustomization is one of its resources, and each of those is there."""
     folder = FOLDER / name
@@ -132,9 +133,24 @@ def test_kubectl_builds_the_overlay() -> None:
         "registry.example.com/inference-gateway-envoy:0.1.0",
     ]
     assert found["ConfigMap", "control-plane"]["data"]["IGW_DOMAIN"] == "gw.my-company.example"
+    check_sharing(envoy, found["Service", "redis"])
     assert {item["metadata"].get("namespace", "inference-gateway") for item in objects} == {
         "inference-gateway"
     }
+
+
+def check_sharing(envoy: Document, service: Document) -> None:
+    """With the component, extauth shares what the Service leads to, and has the secret that sharing needs."""
+    extauth = containers(envoy)[0]
+    name, parameters = command(extauth)
+    assert name == "extauth"
+    host, port = service["metadata"]["name"], service["spec"]["ports"][0]["port"]
+    assert parameters["cache_url"] == f"redis://{host}:{port}/0"
+    [mount] = [mount for mount in extauth["volumeMounts"] if mount["name"] == "auth-secret"]
+    assert str(parameters["secret_file"]) == f"{mount['mountPath']}/auth-secret"
+    assert ("Secret", "auth-secret") in set(references(envoy))
+    guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert "create secret generic auth-secret --from-file=auth-secret" in guide
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -189,6 +205,7 @@ def test_addresses() -> None:
     _, extproc = command(OURS["Deployment/envoy/extproc"][1])
     _, envoy = command(OURS["Deployment/envoy/envoy"][1])
     assert control_plane["extauth"] == f"127.0.0.1:{extauth['port']}"
+    assert control_plane["extauth_log"] == f"127.0.0.1:{extauth['grpc_port']}"
     assert control_plane["extproc"] == f"127.0.0.1:{extproc['port']}"
     assert control_plane["max_body_bytes"] == extproc["max_body_bytes"]
     assert (control_plane["host"], extauth["host"], extproc["host"]) == ("0.0.0.0",) * 3
@@ -246,6 +263,21 @@ def test_policies_close_what_is_for_the_pod_alone() -> None:
     ]
     assert [found for source, found in rules if not source] == [{"http"}]
     assert set.union(*(found for source, found in rules if source)) == {"stats", "auth-ops", "proc-ops"}
+
+
+def test_what_is_shared_is_extauths_alone() -> None:
+    """Redis has no password: the pods with extauth reach it, and nobody else."""
+    [rule] = named("NetworkPolicy")["redis"]["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "envoy"}}}]
+    assert "extauth" in {container["name"] for container in containers(WORKLOADS["Deployment/envoy"])}
+
+
+def test_redis_is_that_of_compose() -> None:
+    """The same version, told the same."""
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]["redis"]
+    _, container = CONTAINERS["Deployment/redis/redis"]
+    assert compose["image"] == f"${{IGW_REDIS_IMAGE:-{container['image']}}}"
+    assert compose["command"] == container["args"]
 
 
 def test_metrics_are_read_from_ports_that_are_there() -> None:

@@ -129,7 +129,16 @@ def test_addresses() -> None:
         parameters = command(f"igw-{name}.service")[1]
         assert control_plane[name] == f"{parameters['host']}:{parameters['port']}"
         assert parameters["host"] == "127.0.0.1"
+    assert control_plane["extauth_log"] == f"127.0.0.1:{command('igw-extauth.service')[1]['grpc_port']}"
     assert command("igw-envoy.service")[1]["xds"].rpartition(":")[2] == str(control_plane["port"])
+
+
+def test_what_is_commented_out_is_real() -> None:
+    """A setting that is there to be taken is one of `igw`."""
+    lines = [line for path in FOLDER.glob("*.env") for line in path.read_text(encoding="utf-8").splitlines()]
+    offered = {line[1:].partition("=")[0] for line in lines if line.startswith("#IGW_")}
+    assert "IGW_CACHE_URL" in offered
+    assert offered <= variables()
 
 
 def test_folders() -> None:

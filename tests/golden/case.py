@@ -1,7 +1,8 @@
 """A golden case: definitions in, the plan and Envoy's whole static configuration out, as YAML with sorted keys.
 
-A folder holds `definitions.yaml`, and `options.yaml` where it needs zone, domain, organization, auth_transport, or
-containers: the addresses of those that were found, by the name of their deployment.
+A folder holds `definitions.yaml`, and `options.yaml` where it needs zone, domain, organization, auth_transport,
+containers: the addresses of those that were found, by the name of their deployment, or owners: the entities of the
+owner of a gateway's apiKey, by the gateway's name.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 from igw_model.definitions import Definitions
 from igw_store.files import load
+from igw_xds.access import OwnedBy
 from igw_xds.bootstrap import static_bootstrap
 from igw_xds.plan import Plan, plan
 from igw_xds.resources.everything import snapshot_of
@@ -29,6 +31,7 @@ OPTIONS: dict[str, Any] = {
     "zone": None,
     "auth_transport": "http",
     "containers": {},
+    "owners": {},
 }
 
 
@@ -61,6 +64,11 @@ def case(folder: Path) -> Case:
         zone=options["zone"],
         replicas={
             d.id: containers(d, *options["containers"].get(d.name, ())) for d in definitions.deployments
+        },
+        owners={
+            g.id: OwnedBy(frozenset(options["owners"][g.name]))
+            for g in definitions.gateways
+            if g.name in options["owners"]
         },
     )
     data_plane = DataPlane(auth_transport=AuthTransport(options["auth_transport"]))

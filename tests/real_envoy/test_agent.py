@@ -31,7 +31,7 @@ async def clients(gateway: Running, envoy: Launched) -> AsyncIterator[Count]:
     """Send requests all the while, one by one."""
     count, stopped = Count(), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(ask(gateway, [envoy.port], count, stopped))
+        tasks.create_task(ask(gateway, lambda: envoy.port, count, stopped))
         try:
             yield count
         finally:
@@ -72,6 +72,6 @@ async def test_a_fresh_envoy_serves_without_a_control_plane(gateway: Running, tm
             await asyncio.to_thread(eventually, lambda: control_plane.status().get("synced", False), 20)
             await asyncio.sleep(0.3)
         assert control_plane.sent() == {"rds": 4}  # the four gateways that have the split, and nothing else
-        assert (count.failures, count.refused) == ([], 0)
+        assert count.failures == []
         assert count.served[envoy.port] > 10
         assert '"the control plane is back"' in envoy.log()

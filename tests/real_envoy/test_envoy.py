@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,12 +80,12 @@ class Balancer:
                 await asyncio.sleep(0.1)
 
 
-async def ask(gateway: Running, balancer: Balancer, count: Count, stopped: asyncio.Event) -> None:
-    """Send requests over connections that are kept."""
+async def ask(gateway: Running, choose: Callable[[], int], count: Count, stopped: asyncio.Event) -> None:
+    """Send requests, each to the port that is chosen, over connections that are kept."""
     headers = gateway.headers("chat")
     async with httpx.AsyncClient(timeout=30) as client:
         while not stopped.is_set():
-            port = balancer.port()
+            port = choose()
             try:
                 url = f"http://127.0.0.1:{port}/v1/chat/completions"
                 answer = await client.post(url, json=chat(), headers=headers)
@@ -106,7 +106,7 @@ async def test_an_envoy_is_replaced_while_requests_flow(gateway: Running, tmp_pa
         async with asyncio.TaskGroup() as tasks:
             looking = tasks.create_task(balancer.look())
             for _ in range(CLIENTS):
-                tasks.create_task(ask(gateway, balancer, count, stopped))
+                tasks.create_task(ask(gateway, balancer.port, count, stopped))
             try:
                 await asyncio.sleep(1)
                 for _ in range(2):

@@ -30,6 +30,8 @@ FORBIDDEN = {
 PURE = [
     "igw_model",
     "igw_agent.cache",
+    "igw_extauth.limits.project",
+    "igw_extauth.limits.admission",
     "igw_ops.grpc.connection",
     "igw_ops.grpc.turns",
     "igw_containers.container",

@@ -15,7 +15,15 @@ from igw_model.gateway import Gateway
 from igw_model.record import Kind
 from igw_store.store import Change
 
-from igw_xds.plan import Plan, PlannedDeployment, PlannedGateway, planned_deployment, planned_gateway
+from igw_xds.access import KeyOwner, NotChecked
+from igw_xds.plan import (
+    NO_OWNERS,
+    Plan,
+    PlannedDeployment,
+    PlannedGateway,
+    planned_deployment,
+    planned_gateway,
+)
 from igw_xds.resources.everything import Made, of_deployment, of_gateway, snapshot_of
 from igw_xds.settings import DataPlane
 from igw_xds.snapshot import Snapshot
@@ -60,6 +68,8 @@ class _State:
     """Everything after a change: a value, so that who reads meanwhile sees one moment."""
 
     world: World = field(default_factory=World)
+    owners: Table[KeyOwner] = field(default_factory=Table)
+    """Whose the own keys of gateways are, for those of which that is known."""
     attached: Table[frozenset[str]] = field(default_factory=Table)
     """The deployments that name a gateway and are to be served, also where there is no such gateway yet."""
     gateways: _Things[PlannedGateway] = field(default_factory=_Things)
@@ -104,17 +114,25 @@ class Derivation:
         """
         return self._state.snapshots
 
-    def take(self, change: Change) -> None:
-        """Take a change of the store; a whole one replaces everything."""
-        self._state = self._after(self._state, change)
+    def owner(self, gateway_id: str) -> KeyOwner | None:
+        """Say whose a gateway's own key is; None where it has none."""
+        return _owner(self._state, gateway_id)
 
-    def _after(self, state: _State, change: Change) -> _State:
+    def take(self, change: Change, owners: Mapping[str, KeyOwner] = NO_OWNERS) -> None:
+        """Take a change of the store; a whole one replaces everything.
+
+        `owners` says of some gateways whose their keys are. Of a gateway with a new key it must say that anew.
+        """
+        self._state = self._after(self._state, change, owners)
+
+    def _after(self, state: _State, change: Change, owners: Mapping[str, KeyOwner]) -> _State:
         world = after(state.world, change)
         named = _named(change, state.world, world)
         attached, reattached = _attached(state, world, named[Kind.DEPLOYMENT])
         edits: Edits = {}
-        state = replace(state, world=world, attached=attached)
-        gateways, moved = self._gateways(state, {*named[Kind.GATEWAY], *reattached}, edits)
+        known = _owners(state.owners, world, named[Kind.GATEWAY], owners)
+        state = replace(state, world=world, owners=known, attached=attached)
+        gateways, moved = self._gateways(state, {*named[Kind.GATEWAY], *reattached, *owners}, edits)
         state = replace(state, gateways=gateways)
         followers = {key for gateway_id in moved for key in attached.get(gateway_id, ())}
         deployments = self._deployments(state, {*named[Kind.DEPLOYMENT], *followers}, edits)
@@ -140,7 +158,7 @@ class Derivation:
             return None
         known = state.world.deployments
         deployments = (known[deployment_id].definition for deployment_id in state.attached.get(key, ()))
-        return planned_gateway(gateway, deployments, self._domain), (zone,)
+        return planned_gateway(gateway, deployments, self._domain, _owner(state, key)), (zone,)
 
     def _deployments(self, state: _State, touched: Iterable[str], edits: Edits) -> _Things[PlannedDeployment]:
         wanted = {key: self._deployment(state, key) for key in touched}
@@ -167,6 +185,24 @@ def _named(change: Change, before: World, world: World) -> Mapping[Kind, Abstrac
         Kind.GATEWAY: {key for kind, key in change.records if kind is Kind.GATEWAY},
         Kind.DEPLOYMENT: deployments | change.replicas.keys(),
     }
+
+
+def _owners(
+    known: Table[KeyOwner], world: World, touched: Iterable[str], newer: Mapping[str, KeyOwner]
+) -> Table[KeyOwner]:
+    """Give whose keys are, those of gateways that lost theirs left out."""
+    return known.changed(newer, [key for key in touched if not _keyed(world, key)])
+
+
+def _owner(state: _State, gateway_id: str) -> KeyOwner | None:
+    if not _keyed(state.world, gateway_id):
+        return None
+    return state.owners.get(gateway_id) or NotChecked()
+
+
+def _keyed(world: World, gateway_id: str) -> bool:
+    found: Defined[Gateway] | None = world.gateways.get(gateway_id)
+    return found is not None and found.keyed
 
 
 def _to_serve(defined: Table[Defined[D]], key: str) -> D | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 LISTENER = "ingress"
 EXTAUTH_CLUSTER = "igw-extauth"
+EXTAUTH_LOG_CLUSTER = "igw-extauth-log"
 EXTPROC_CLUSTER = "igw-extproc"
 XDS_CLUSTER = "igw-xds"
 

@@ -11,14 +11,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
+from igw_model.gateway import Gateway, WeightsAndBiasesAuth
+from igw_model.policy import Access
 from igw_model.status import Condition, Observed, Status, Truth
 
+from igw_xds.access import KeyOwner, NotValid, policy
 from igw_xds.snapshot import CLUSTER, Resource
 from igw_xds.stream import Holds, Refuses, Standing
 from igw_xds.stream.track import kept as what_is_kept
 
 MAX_TEXT = 1000
 """Characters of Envoy's text in a message."""
+
+ANY_KEY_ACCEPTED = (
+    "Any valid W&B key may use this gateway: set weightsAndBiasesAuth.apiKey or allowedEntities"
+)
+KEY_NOT_CHECKED = "Nobody may use this gateway yet: W&B has not said whose its apiKey is"
+KEY_INVALID = "Nobody may use this gateway: W&B says that its apiKey is not valid"
+NO_ENTITIES = "Nobody may use this gateway: the owner of its apiKey belongs to none of allowedEntities"
 
 Need = tuple[str, Resource]
 """A type URL and a resource that an object consists of, as it should be."""
@@ -156,10 +166,15 @@ def kept(client: Client, type_url: str, name: str) -> Resource | None:
     return what_is_kept(client.standing(type_url, name))
 
 
-def gateway_observed(past: Past, zone: str, seen: Programmed | NotServed) -> Observed:
-    """Give what is to be said of a gateway."""
+def gateway_observed(
+    past: Past, gateway: Gateway, owner: KeyOwner | None, seen: Programmed | NotServed
+) -> Observed:
+    """Give what is to be said of a gateway; `owner` says whose its own key is, if it has one."""
     status = _programmed_status(past, seen)
-    return Observed(past.generation, status, (_programmed_condition(past, zone, seen, status),))
+    conditions = [_programmed_condition(past, gateway.zone, seen, status)]
+    if isinstance(gateway.auth, WeightsAndBiasesAuth):
+        conditions.append(_access_condition(past, gateway, owner))
+    return Observed(past.generation, status, tuple(conditions))
 
 
 def deployment_observed(
@@ -230,6 +245,28 @@ def _programmed_condition(past: Past, zone: str, seen: Programmed | NotServed, s
             return past.condition("Programmed", Truth.FALSE, "Pending", seen.count, zone)
         case other:
             assert_never(other)
+
+
+def _access_condition(past: Past, gateway: Gateway, owner: KeyOwner | None) -> Condition:
+    """Say whose W&B keys may use a gateway; it is served all the same."""
+    held = policy(gateway, owner)
+
+    def condition(truth: Truth, reason: str, message: str) -> Condition:
+        return past.condition("AccessRestricted", truth, reason, message, gateway.zone)
+
+    match owner, held.access:
+        case NotValid(), _:
+            return condition(Truth.FALSE, "KeyInvalid", KEY_INVALID)
+        case _, Access.PENDING:
+            return condition(Truth.UNKNOWN, "KeyNotChecked", KEY_NOT_CHECKED)
+        case _, Access.ANY:
+            return condition(Truth.FALSE, "AnyKeyAccepted", ANY_KEY_ACCEPTED)
+        case _ if not held.entities:
+            return condition(Truth.FALSE, "NoEntities", NO_ENTITIES)
+        case _:
+            count = len(held.entities)
+            message = f"Keys of {count} W&B {'entity' if count == 1 else 'entities'} may use this gateway"
+            return condition(Truth.TRUE, "Entities", message)
 
 
 def _ready_condition(past: Past, zone: str, replicas: Replicas) -> Condition:

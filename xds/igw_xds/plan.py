@@ -11,11 +11,12 @@ from typing import assert_never
 
 from igw_model.definitions import gateway_host
 from igw_model.deployment import Deployment, DnsBackend, DockerBackend, HealthCheck, StaticBackend
-from igw_model.gateway import CoreWeaveAuth, Gateway, Routing, WeightsAndBiasesAuth
-from igw_model.policy import Policy, Provider
+from igw_model.gateway import Gateway, Routing
+from igw_model.policy import Policy
 from igw_model.record import NEVER, Replica
 from igw_model.text import normal_host
 
+from igw_xds.access import KeyOwner, policy
 from igw_xds.settings import HostPort
 
 
@@ -85,19 +86,22 @@ class Plan:
 
 
 NO_REPLICAS: Mapping[str, Sequence[Replica]] = MappingProxyType({})
+NO_OWNERS: Mapping[str, KeyOwner] = MappingProxyType({})
 
 
-def plan(
+def plan(  # noqa: PLR0913 - all that it is made of
     gateways: Iterable[Gateway],
     deployments: Iterable[Deployment],
     *,
     domain: str,
     zone: str | None = None,
     replicas: Mapping[str, Sequence[Replica]] = NO_REPLICAS,
+    owners: Mapping[str, KeyOwner] = NO_OWNERS,
 ) -> Plan:
     """Plan the gateways of a zone (of every zone, without one) and the deployments attached to them.
 
-    `replicas` are those that registered themselves or were found in containers, by deployment.
+    `replicas` are those that registered themselves or were found in containers, by deployment; `owners` says of
+    gateways with a key of their own whose that is.
     """
     served = sorted((g for g in gateways if serves(g, zone)), key=lambda g: g.id)
     attached: dict[str, list[Deployment]] = {gateway.id: [] for gateway in served}
@@ -108,7 +112,7 @@ def plan(
                 attached[gateway_id].append(deployment)
                 wanted[deployment.id] = deployment
     return Plan(
-        tuple([planned_gateway(gateway, attached[gateway.id], domain) for gateway in served]),
+        tuple([planned_gateway(g, attached[g.id], domain, owners.get(g.id)) for g in served]),
         tuple([planned_deployment(wanted[key], replicas.get(key, ())) for key in sorted(wanted)]),
     )
 
@@ -170,8 +174,13 @@ def zone_key(zone: str) -> str:
     return zone.casefold()
 
 
-def planned_gateway(gateway: Gateway, deployments: Iterable[Deployment], domain: str) -> PlannedGateway:
-    """Plan one gateway; `deployments` are those that are attached to it, in any order."""
+def planned_gateway(
+    gateway: Gateway, deployments: Iterable[Deployment], domain: str, owner: KeyOwner | None = None
+) -> PlannedGateway:
+    """Plan one gateway; `deployments` are those that are attached to it, in any order.
+
+    `owner` says whose the gateway's own key is, if it has one.
+    """
     names = (gateway_host(gateway.id, domain), *gateway.endpoint_configuration.additional_dns)
     by_model: dict[str, list[Deployment]] = {}
     for deployment in deployments:
@@ -180,21 +189,11 @@ def planned_gateway(gateway: Gateway, deployments: Iterable[Deployment], domain:
         id=gateway.id,
         name=gateway.name,
         hosts=tuple(dict.fromkeys(normal_host(name) for name in names)),
-        policy=Policy(_provider(gateway), gateway.organization_id, gateway.id),
+        policy=policy(gateway, owner),
         routing=gateway.routing,
         source_ranges=gateway.endpoint_configuration.allowed_source_ip_ranges,
         models=tuple(PlannedModel(name, shares(by_model[name])) for name in sorted(by_model)),
     )
-
-
-def _provider(gateway: Gateway) -> Provider:
-    match gateway.auth:
-        case CoreWeaveAuth():
-            return Provider.COREWEAVE
-        case WeightsAndBiasesAuth():
-            return Provider.WANDB
-        case other:
-            assert_never(other)
 
 
 def shares(deployments: Iterable[Deployment]) -> tuple[Share, ...]:

@@ -77,9 +77,19 @@ class Reporter:
         self._round: Iterator[Key] = iter(())
         self._swept_at = self._loop.time()
 
-    def publish(self, change: Change, world: World, snapshots: Mapping[str, Snapshot]) -> None:
-        """Take a change of the store, the world after it, and the snapshots that are served for it, by zone."""
+    def publish(
+        self,
+        change: Change,
+        world: World,
+        snapshots: Mapping[str, Snapshot],
+        owners: Iterable[str] = (),
+    ) -> None:
+        """Take a change of the store, the world after it, and the snapshots that are served for it, by zone.
+
+        `owners` are the gateways of which it is said anew whose their own keys are.
+        """
         changed = {*change.records, *((Kind.DEPLOYMENT, key) for key in change.replicas)}
+        changed.update((Kind.GATEWAY, key) for key in owners)
         if change.whole:
             changed.update(self._subjects.keys())
         self._subjects.follow(world, snapshots, changed)

@@ -10,7 +10,7 @@ import gc
 import math
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import prometheus_client
 import structlog
 from igw_model.definitions import unused
+from igw_model.policy import Access, Provider
 from igw_model.record import Kind, Replica
 from igw_ops.listening import listening_socket
 from igw_ops.server import operations_app, serving
@@ -27,11 +28,13 @@ from igw_store.files import DefinitionError, Loaded
 from igw_store.files_sync import sync
 from igw_store.store import Change, Store, UnavailableError
 
+from igw_xds.access import KeyOwner
 from igw_xds.derivation import Derivation
 from igw_xds.distribution import Distributions
 from igw_xds.fleet import Fleet, described_zone
 from igw_xds.inspection import Inspection
 from igw_xds.inventory import Inventory, InventoryCollector
+from igw_xds.key_owners import KeyOwners
 from igw_xds.metrics import Metrics, ServedCollector
 from igw_xds.news import News
 from igw_xds.plan import Zoning
@@ -84,15 +87,20 @@ class Plane:
         self,
         settings: ControlPlane,
         registry: prometheus_client.CollectorRegistry = prometheus_client.REGISTRY,
+        owners: KeyOwners | None = None,
     ) -> None:
-        """Begin with nothing; metrics are registered at once."""
+        """Begin with nothing; metrics are registered at once. Without `owners` nobody is asked whose keys are."""
         self.settings = settings
+        self.owners = owners or KeyOwners(None, None, math.inf)
+        self.open: set[str] = set()
+        """Gateways that any valid W&B key may use, which was said."""
+        self.publishing = asyncio.Lock()
         zoning = Zoning(settings.zone, together=settings.all_zones)
         self.derivation = Derivation(settings.domain, settings.data_plane, zoning.place)
         self.zones = Distributions(zoning, settings.known_zones, canary_seconds=settings.canary_seconds)
         self.fleet, self.news = Fleet(), News()
         self.inspection = Inspection(self.fleet, self.zones, lambda: [str(error) for error in self.errors])
-        self.subjects = Subjects(settings.domain, zoning)
+        self.subjects = Subjects(settings.domain, zoning, owner=self.derivation.owner)
         self.errors: tuple[DefinitionError, ...] = ()
         self.files_read, self.published = asyncio.Event(), asyncio.Event()
         self.metrics = Metrics(registry)
@@ -137,6 +145,8 @@ async def serve(
     parts = [
         _follow_files(file_states, store, state),
         _follow(store, reporter, state),
+        _follow_owners(reporter, state),
+        state.owners.run(),
         _discover(state, discovery),
         _expire(store),
         reporter.run(),
@@ -207,27 +217,44 @@ async def _sync(loaded: Loaded, store: Store, state: Plane) -> None:
 async def _follow(store: Store, reporter: Reporter, state: Plane) -> None:
     """Publish what the store holds, the files in it first: Envoys must not lose what is about to come back."""
     await state.files_read.wait()
-    made = state.derivation
     async for change in changes(store):
         if state.errors and not state.zones.ready and not change.records:
             continue  # the files are broken and nothing else is known: Envoys keep what they have
-        began = time.monotonic()
-        with _uncollected() if change.whole else contextlib.nullcontext():
-            await _take(made, change)
-            state.zones.publish(made.snapshots, made.bare)
-            state.zones.spell(_zones(change, made.world))
-            reporter.publish(change, made.world, made.snapshots)
+        async with state.publishing:
+            spent = await _publish(change, state.owners.follow(change), reporter, state)
         state.published.set()
-        _warn_of_unreadable(change, made.world)
-        spent = time.monotonic() - began
-        log.info(
-            "definitions published",
-            gateways=len(made.world.gateways),
-            deployments=len(made.world.deployments),
-            milliseconds=round(spent * 1000),
-        )
+        _warn_of_unreadable(change, state.derivation.world)
         # A flood of writes is coalesced meanwhile, and leaves the others half of the time.
         await asyncio.sleep(spent)
+
+
+async def _follow_owners(reporter: Reporter, state: Plane) -> None:
+    """Publish what follows of W&B's saying anew whose a gateway's key is."""
+    while True:
+        await state.owners.changed()
+        async with state.publishing:
+            spent = await _publish(Change(whole=False), state.owners.take(), reporter, state)
+        await asyncio.sleep(spent)
+
+
+async def _publish(change: Change, owners: Mapping[str, KeyOwner], reporter: Reporter, state: Plane) -> float:
+    """Publish what a change of the store, and of whose keys are, makes; give the seconds that it took."""
+    began = time.monotonic()
+    made = state.derivation
+    with _uncollected() if change.whole else contextlib.nullcontext():
+        await _take(made, change, owners)
+        state.zones.publish(made.snapshots, made.bare)
+        state.zones.spell(_zones(change, made.world))
+        reporter.publish(change, made.world, made.snapshots, owners)
+    _warn_of_open(change, state)
+    spent = time.monotonic() - began
+    log.info(
+        "definitions published",
+        gateways=len(made.world.gateways),
+        deployments=len(made.world.deployments),
+        milliseconds=round(spent * 1000),
+    )
+    return spent
 
 
 def _zones(change: Change, world: World) -> Iterator[str]:
@@ -243,12 +270,28 @@ def _warn_of_unreadable(change: Change, world: World) -> None:
         log.error("record left out: it breaks our rules", kind=kind, id=object_id, errors=errors)
 
 
-async def _take(made: Derivation, change: Change) -> None:
+def _warn_of_open(change: Change, state: Plane) -> None:
+    """Say once of a gateway that any valid W&B key may use it."""
+    for kind, gateway_id in change.records:
+        if kind is not Kind.GATEWAY:
+            continue
+        planned = state.derivation.gateways.get(gateway_id)
+        policy = None if planned is None else planned.policy
+        if policy is None or (policy.provider, policy.access) != (Provider.WANDB, Access.ANY):
+            state.open.discard(gateway_id)
+        elif gateway_id not in state.open:
+            state.open.add(gateway_id)
+            log.warning(
+                "any valid W&B key may use a gateway", gateway=gateway_id, organization=policy.organization
+            )
+
+
+async def _take(made: Derivation, change: Change, owners: Mapping[str, KeyOwner]) -> None:
     """Derive what a change makes; what is not done in a moment in a thread, and the loop answers others meanwhile."""
-    if not change.whole and len(change.records) + len(change.replicas) <= AT_ONCE:
-        made.take(change)
+    if not change.whole and len(change.records) + len(change.replicas) + len(owners) <= AT_ONCE:
+        made.take(change, owners)
     else:
-        await asyncio.to_thread(made.take, change)
+        await asyncio.to_thread(made.take, change, owners)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,13 @@ class DataPlane:
     listen: HostPort = HostPort("127.0.0.1", 8080)
     extauth: HostPort = HostPort("127.0.0.1", 18010)
     auth_transport: AuthTransport = AuthTransport.HTTP
+    extauth_log: HostPort = HostPort("127.0.0.1", 18011)
+    """Where Envoy tells what becomes of limited requests: extauth's gRPC port."""
     extproc: HostPort = HostPort("127.0.0.1", 18020)
     max_body_bytes: int = 16 * MIB
     idle_seconds: int = 600
     access_log: bool = True
+    lease_seconds: float = 20
+    """How long extauth holds a slot for a limited request that it does not hear of; it hears every fourth of that."""
+    trusted_proxies: int = 0
+    """Proxies before Envoy whose `X-Forwarded-For` is believed; 0: the address of the connection counts."""

@@ -11,6 +11,7 @@ from igw_model.status import Observed
 from igw_model.text import normal_host
 
 from igw_xds import names
+from igw_xds.access import KeyOwner
 from igw_xds.observation import (
     Client,
     Need,
@@ -45,6 +46,8 @@ class Subjects:
     world: World = field(default_factory=World)
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
     """By the zone's key."""
+    owner: Callable[[str], KeyOwner | None] = lambda _: None
+    """Whose the own key of a gateway is, by its id."""
     _scopes: dict[str, str] = field(default_factory=dict)
     """The gateway of a scope."""
     _attached: dict[str, set[str]] = field(default_factory=dict)
@@ -109,7 +112,7 @@ class Subjects:
         match key:
             case (Kind.GATEWAY, key_id) if found := self.world.gateways.get(key_id):
                 gateway = found.definition
-                return gateway_observed(past, gateway.zone, self._gateway(gateway, clients))
+                return gateway_observed(past, gateway, self.owner(key_id), self._gateway(gateway, clients))
             case (Kind.DEPLOYMENT, key_id) if deployed := self.world.deployments.get(key_id):
                 return self._deployment(deployed.definition, past, clients, counting)
             case _ if key in self.world.unreadable:

@@ -30,6 +30,8 @@ class Defined(Generic[D]):
     deleting: bool = False
     observed: Observed | None = None
     """What was last observed before this control plane saw it."""
+    keyed: bool = False
+    """Whether it has a key of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,12 @@ def _parsed(record: Record, parse: Callable[[Any], D | list[FieldError]]) -> Def
                 record.generation, record.deleting, record.observed, _zones(record), tuple(errors)
             )
         case definition:
-            return Defined(definition, record.generation, record.deleting, record.observed)
+            return _defined(definition, record)
+
+
+def _defined(definition: D, record: Record) -> Defined[D]:
+    keyed = record.api_key is not None
+    return Defined(definition, record.generation, record.deleting, record.observed, keyed)
 
 
 def _changed(

@@ -136,6 +136,10 @@ class Connection:
             call.admitted = True
             self._http2.widen(stream, call.inbox.due - call.inbox.held)
 
+    def announce_end(self) -> None:
+        """Ask the client to begin no more calls here; those on their way are still served."""
+        self._http2.announce_end()
+
     def finish(self, status: GrpcStatus, text: str) -> None:
         """End all calls, without what waits to be sent, and take no more."""
         self._http2.refuse()

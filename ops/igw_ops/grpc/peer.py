@@ -182,6 +182,11 @@ class Peer(asyncio.Protocol):
             self.connection.ping()
             self.said()
 
+    def send_away(self) -> None:
+        """Ask the client to go elsewhere with calls that it has not begun."""
+        self.connection.announce_end()
+        self.said()
+
     def finish(self) -> None:
         """End all calls, and ask the client to go elsewhere."""
         self.connection.finish(GrpcStatus.UNAVAILABLE, "the server is going away")

@@ -8,6 +8,7 @@ import contextlib
 import socket
 from typing import Final
 
+from igw_ops.accepting import Accepting
 from igw_ops.grpc.call import Call as Call
 from igw_ops.grpc.call import Limits as Limits
 from igw_ops.grpc.call import Opening as Opening
@@ -24,7 +25,7 @@ _HANG_UP_SECONDS: Final = 0.5
 class Server:
     """Listens; `close` ends it."""
 
-    def __init__(self, listener: asyncio.Server, shared: Shared) -> None:
+    def __init__(self, listener: asyncio.Server | Accepting, shared: Shared) -> None:
         """Take a listener whose connections share what is given."""
         self._listener = listener
         self._shared = shared
@@ -39,6 +40,12 @@ class Server:
     def connections(self) -> int:
         """Give how many there are."""
         return len(self._shared.peers)
+
+    def send_away(self) -> None:
+        """Listen no more, and ask clients to go elsewhere; their calls go on until `close`."""
+        self._listener.close()
+        for peer in self._shared.peers:
+            peer.send_away()
 
     async def close(self, grace_seconds: float) -> None:
         """Take nothing new, end all calls with UNAVAILABLE, and hang up, within so many seconds."""
@@ -81,12 +88,20 @@ async def serve(
     return await serve_on(open, listening_socket(what, host, port), limits)
 
 
-async def serve_on(open: Opening, listening: socket.socket, limits: Limits | None = None) -> Server:  # noqa: A002
-    """Serve those who come to a socket that listens."""
+async def serve_on(
+    open: Opening,  # noqa: A002
+    listening: socket.socket,
+    limits: Limits | None = None,
+    *,
+    shared_socket: bool = False,
+) -> Server:
+    """Serve those who come to a socket that listens; with `shared_socket`, other processes accept from it too."""
     limits = limits or Limits()
     nobody = asyncio.Event()
     nobody.set()
     shared = Shared(open, limits, Turns(limits.large_at_once, limits.large_seconds), nobody)
+    if shared_socket:
+        return Server(Accepting(listening, lambda: Peer(shared)), shared)
     listener = await asyncio.get_running_loop().create_server(
         lambda: Peer(shared), sock=listening, backlog=BACKLOG
     )

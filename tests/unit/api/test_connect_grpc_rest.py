@@ -143,6 +143,7 @@ GATEWAY = {
         "serverUrl": "https://wandb.example",
         "enableUsageReports": False,
         "enableRateLimiting": True,
+        "allowedEntities": ["ops", "Research_2"],
     },
     "bodyBasedRouting": {"apiType": "API_TYPE_OPENAI"},
     "endpointConfiguration": {

@@ -69,7 +69,7 @@ def test_activity_is_read_from_the_stats() -> None:
 
 
 def test_arguments_of_envoy() -> None:
-    """No shared memory; what Envoy calls information is left out; workers only where they are named."""
+    """No shared memory; what Envoy calls information is left out, and requests, even in debug; workers where named."""
     common = ("--disable-hot-restart", "--file-flush-interval-msec", "500")
     assert envoy_argv("/bin/envoy", Path("/b.json"), "info", None) == (
         *("/bin/envoy", "-c", "/b.json", "--log-level", "warning"),
@@ -78,7 +78,10 @@ def test_arguments_of_envoy() -> None:
     assert envoy_argv("e", Path("b"), "debug", 2)[3:] == (
         "--log-level",
         "debug",
-        *common,
+        "--disable-hot-restart",
+        "--component-log-level",
+        "client:info,ext_authz:info,ext_proc:info,filter:info,http:info,http2:info,lua:info,rbac:info,router:info",
+        *common[1:],
         "--concurrency",
         "2",
     )

@@ -74,6 +74,8 @@ def test_igw_up_passes_it_on(url: str | None) -> None:
         auth_transport=AuthTransport.HTTP,
         zone=None,
         domain="gw.localhost",
+        trusted_proxies=0,
+        lease_seconds=20,
         max_body_bytes=1024,
         log_level="info",
     )

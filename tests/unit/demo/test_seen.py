@@ -46,9 +46,42 @@ async def test_seen(replica: httpx.AsyncClient) -> None:
     assert (await replica.post("/demo/reset")).json() == {
         "requests": {},
         "in_flight": 0,
+        "most_at_once": 0,
+        "projects": {},
         "cancelled": 0,
         "last": None,
     }
+
+
+async def test_the_most_at_once(replica: httpx.AsyncClient) -> None:
+    """Requests under way are counted, in all and by project, and so is the most of them that there was."""
+    slow = {"messages": HELLO, "x-demo-delay-ms": 60_000}
+    asking = [
+        asyncio.ensure_future(
+            replica.post("/v1/chat/completions", json=slow, headers={"x-igw-project": name} if name else {})
+        )
+        for name in ("a/b", "a/b", "a/c", "")
+    ]
+    await until(replica, "in_flight", 4)
+    asking.pop(0).cancel()
+    document = await until(replica, "in_flight", 3)
+    assert document["most_at_once"] == 4
+    assert document["projects"] == {
+        "a/b": {"in_flight": 1, "most_at_once": 2},
+        "a/c": {"in_flight": 1, "most_at_once": 1},
+    }
+    for one in asking:
+        one.cancel()
+    await until(replica, "in_flight", 0)
+    fresh = (await replica.post("/demo/reset")).json()
+    assert (fresh["most_at_once"], fresh["projects"]) == (0, {})
+
+
+async def test_projects_seen_are_bounded(replica: httpx.AsyncClient) -> None:
+    """Projects beyond the bound are counted together."""
+    for number in range(210):
+        await replica.get("/v1/models", headers={"x-igw-project": f"a/{number}"})
+    assert len((await seen(replica))["projects"]) == 201
 
 
 async def test_paths_seen_are_bounded(replica: httpx.AsyncClient) -> None:

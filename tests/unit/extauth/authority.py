@@ -34,6 +34,9 @@ class Mode(Enum):
     BOMB = auto()
     EMPTY = auto()
     HANGING_UP = auto()
+    BUSY = auto()
+    ERRING = auto()
+    PARTIAL = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,12 @@ class FakeAuthority:
     url: str
     people: dict[str, Person] = field(default_factory=dict)
     modes: dict[str, Mode] = field(default_factory=dict)
+    mode: Mode = Mode.TRUE
+    """Of tokens without one of their own."""
+    once: list[Mode] = field(default_factory=list)
+    """Of the next calls, whosever tokens they are about."""
+    most_at_once: int = 0
+    at_once: int = 0
     calls: Counter[str] = field(default_factory=Counter)
     cookies: list[str] = field(default_factory=list)
     encodings: set[str] = field(default_factory=set)
@@ -84,8 +93,13 @@ class FakeAuthority:
         self.calls[token] += 1
         self.cookies += [request.headers["cookie"]] if "cookie" in request.headers else []
         self.encodings.add(request.headers["accept-encoding"])
-        await self.open.wait()
-        mode = self.modes.get(token, Mode.TRUE)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self.open.wait()
+        finally:
+            self.at_once -= 1
+        mode = self.once.pop(0) if self.once else self.modes.get(token, self.mode)
         if mode is Mode.SLOW:
             await asyncio.sleep(0.8)
         if mode is Mode.HANGING_UP:
@@ -103,10 +117,12 @@ def _viewer(person: Person) -> dict[str, object]:
 
 
 def _badly(mode: Mode) -> Response:
-    statuses = {Mode.FAILING: 500, Mode.THROTTLING: 429, Mode.MISSING: 404, Mode.EMPTY: 204}
+    statuses = {Mode.FAILING: 500, Mode.THROTTLING: 429, Mode.MISSING: 404, Mode.EMPTY: 204, Mode.BUSY: 503}
     bodies = {
         Mode.RUBBISH: b"<html>welcome</html>",
         Mode.NAMELESS: b'{"principal": {"uid": "", "orgUid": "org-1"}}',
+        Mode.ERRING: b'{"errors": [{"message": "x"}], "data": null}',
+        Mode.PARTIAL: b'{"errors": [{"message": "x"}], "data": {"viewer": {"username": "u", "teams": null}}}',
         Mode.DEEP: b'{"x": ' + b"[" * 60_000,
         Mode.HUGE: json.dumps({"principal": {"uid": "u", "orgUid": "org-1", "x": "x" * 200_000}}).encode(),
     }

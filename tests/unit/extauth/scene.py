@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -13,6 +13,8 @@ from igw_extauth.check import Check
 from igw_extauth.http_connection import Connection
 from igw_extauth.http_shell import HttpServer
 from igw_extauth.identity import Identity, Known, Principal, Unknown
+from igw_extauth.keeper import Admission, Event, Vouched
+from igw_extauth.remembered import Remembered
 from igw_extauth.secret import BearerToken
 from igw_model.policy import Provider
 from igw_ops.listening import listening_socket
@@ -35,26 +37,31 @@ def on_both_loops(test: Callable[..., Coroutine[None, None, None]]) -> Callable[
     return pytest.mark.parametrize("loop_factory", loops, ids=["asyncio", "uvloop"])(played)
 
 
-@dataclass
-class People:
-    """Knows everybody whose name begins with h; must look up those with ``slow`` in their name."""
+class People(Remembered):
+    """Remembers everybody, and knows those whose name begins with h; must ask of those with ``slow`` in theirs.
 
-    asked: list[str] = field(default_factory=list)
-    answered: list[str] = field(default_factory=list)
-    open: asyncio.Event = field(default_factory=asyncio.Event)
+    Needs no loop: most of what is tested over it has none.
+    """
 
-    def key(self, token: BearerToken) -> str | None:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answered: list[str] = []
+        self.open = asyncio.Event()
+
+    def key(self, provider: Provider, token: BearerToken) -> bytes | None:
         """Remember by name; whoever begins with n is nobody's."""
-        return None if token.reveal().startswith("n") else token.reveal()
+        del provider
+        return None if token.reveal().startswith("n") else token.reveal().encode()
 
-    def remembered(self, key: str) -> Identity | None:
+    def get(self, key: bytes) -> Identity | None:
         """Remember the quick ones."""
-        if key == "broken":
+        if key == b"broken":
             raise RuntimeError("a fault of ours")
-        return None if "slow" in key else _identity(key)
+        return None if b"slow" in key else _identity(key.decode())
 
-    async def identify(self, token: BearerToken) -> Identity:
-        """Look up the others, once the way is open."""
+    async def identify(self, provider: Provider, key: bytes, token: BearerToken) -> Identity:
+        """Ask of the others, once the way is open."""
+        del provider, key
         self.asked.append(token.reveal())
         await self.open.wait()
         if "broken" in token.reveal():
@@ -65,6 +72,38 @@ class People:
 
 def _identity(name: str) -> Identity:
     return Known(Principal(name, frozenset({"org-1"}))) if name.startswith("h") else Unknown()
+
+
+@dataclass
+class Counter:
+    """A keeper that vouches for everybody, and lets requests pass as it is told; it notes what it hears."""
+
+    admissions: dict[str, Admission] = field(default_factory=dict)
+    identities: dict[str, Identity] = field(default_factory=dict)
+    """By token; others are everybody's."""
+    reported: list[Event] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    """Answers wait until it is set."""
+    seconds: float = 60
+
+    async def identify(self, provider: Provider, key: bytes, token: BearerToken) -> Vouched:
+        """Vouch, once the way is open."""
+        del provider, key
+        self.asked.append(token.reveal())
+        await self.open.wait()
+        someone = Known(Principal("ann", frozenset({"org-1", "team-a"}), "team-a"))
+        return Vouched(self.identities.get(token.reveal(), someone), self.seconds, self.seconds)
+
+    async def admit(self, project: str) -> Admission:
+        """Let pass, or not, once the way is open."""
+        self.asked.append(project)
+        await self.open.wait()
+        return self.admissions[project]
+
+    def report(self, events: Sequence[Event]) -> None:
+        """Note."""
+        self.reported += events
 
 
 @dataclass(frozen=True)
@@ -126,7 +165,7 @@ async def scene(*, idle_seconds: float = 75) -> AsyncIterator[Scene]:
     with listening_socket("HTTP checks", "127.0.0.1", 0) as sock:
         # Inherited by the connections: replies that are not read must not all fit into the system.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
-        server = HttpServer(Check(dict.fromkeys(Provider, people)), idle_seconds=idle_seconds)
+        server = HttpServer(Check(people, Counter()), idle_seconds=idle_seconds)
         await server.start(sock)
         yield Scene(people, server, sock.getsockname()[1])
         await server.stop(0)

@@ -6,7 +6,7 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from igw_extauth.attempt import bearer_token
+from igw_extauth.attempt import bearer_token, project_text
 from igw_extauth.secret import BearerToken
 from igw_model.bearer import MAX_TOKEN_LENGTH
 
@@ -61,6 +61,23 @@ def test_one_bearer_token_or_none(header: str, token: str | None) -> None:
 def test_other_than_one_header_is_no_token(headers: list[str]) -> None:
     """Two headers are no token: the one we check might not be the one that is used."""
     assert bearer_token(headers) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "project"),
+    [
+        ([], None),
+        ([""], None),
+        (["  "], None),
+        (["team/p"], "team/p"),
+        ([" team/p\t"], "team/p"),
+        (["team/p", "team/q"], "team/p,team/q"),
+        (["", ""], ","),
+    ],
+)
+def test_the_project_is_what_was_sent(values: list[str], project: str | None) -> None:
+    """One value is the project; several are joined, as Envoy joins them over gRPC, and name none."""
+    assert project_text(values) == project
 
 
 @given(B64TOKEN, SCHEMES, st.integers(1, 9), st.text(" \t", max_size=4))

@@ -9,15 +9,12 @@ import pytest
 from hpack import Encoder
 from hypothesis import given
 from hypothesis import strategies as st
-from igw_extauth.authorities import CoreWeave, authority_client
-from igw_extauth.cache import IdentityCache
 from igw_extauth.check import Check, Settled
 from igw_extauth.conversation import Shared
 from igw_extauth.decision import Deny
 from igw_extauth.http2 import MAX_STREAMS, Http2
-from igw_extauth.identity import Known, Principal
-from igw_extauth.lookup import Lookup
 from igw_extauth.memo import Asked, Memo
+from igw_extauth.remembered import Remembered
 from igw_extauth.secret import BearerToken
 from igw_model.policy import Provider
 from igw_ops.http2 import frames
@@ -34,7 +31,7 @@ from tests.unit.extauth.http2_talk import (
     replies,
     said,
 )
-from tests.unit.extauth.scene import People
+from tests.unit.extauth.scene import Counter, People
 
 
 @dataclass
@@ -63,9 +60,9 @@ class Wire:
         return [frame for frame, _ in frames.split(self.written)]
 
 
-def conversation(identifier: People | Lookup | None = None) -> tuple[Http2, Wire, Shared]:
+def conversation(remembered: Remembered | None = None) -> tuple[Http2, Wire, Shared]:
     """A conversation without a socket."""
-    wire, shared = Wire(), Shared(Check(dict.fromkeys(Provider, identifier or People())))
+    wire, shared = Wire(), Shared(Check(remembered or People(), Counter()))
     return Http2(wire, shared), wire, shared
 
 
@@ -102,6 +99,7 @@ def test_an_answer_in_full() -> None:
             ":status": "200",
             "x-igw-principal": "hello",
             "x-igw-organization": "org-1",
+            "x-igw-token": b"hell".hex(),
             "content-length": "0",
         },
         ended=True,
@@ -247,8 +245,7 @@ def test_a_check_that_was_taken_back_is_not_answered() -> None:
 async def test_the_memory_of_blocks_holds_no_token() -> None:
     """Neither a block nor a token can be found in the memory, in no spelling, though it answers."""
     token = "CW-SECRET-0123456789abcdef"
-    lookup = await _lookup_that_knows(token)
-    spoken, wire, shared = conversation(lookup)
+    spoken, wire, shared = conversation(await _remembering(token))
     spoken.receive(BEGINNING + AGREED + check(1, token) + check(3, token) + check(5, "nobody"))
     assert said(replies(wire.sent())) == {1: "200 ann", 3: "200 ann", 5: "401"}
     asked = shared.memo._asked
@@ -260,13 +257,14 @@ async def test_the_memory_of_blocks_holds_no_token() -> None:
     assert other.key(block(token)) not in asked
 
 
-async def _lookup_that_knows(token: str) -> Lookup:
-    cache = IdentityCache(secret=b"0123456789abcdef", seconds=60, failure_seconds=60, entries=10)
-    lookup = Lookup(Provider.COREWEAVE, CoreWeave(authority_client(1), "http://x"), cache, timeout_seconds=1)
-    key = lookup.key(BearerToken(token))
+async def _remembering(token: str) -> Remembered:
+    keeper = Counter()
+    keeper.open.set()
+    remembered = Remembered(keeper, b"0123456789abcdef", 10)
+    key = remembered.key(Provider.COREWEAVE, BearerToken(token))
     assert key is not None
-    await cache.put(key, Known(Principal("ann", frozenset({"org-1"}))))
-    return lookup
+    await remembered.identify(Provider.COREWEAVE, key, BearerToken(token))
+    return remembered
 
 
 def test_the_memory_of_blocks_is_bounded() -> None:

@@ -11,8 +11,16 @@ from igw_extauth.http1 import Http1
 
 from tests.unit.extauth.scene import Scene, on_both_loops, scene, until
 
-ALLOWED = "HTTP/1.1 200 OK\r\nx-igw-principal: {}\r\nx-igw-organization: org-1\r\ncontent-length: 0\r\n\r\n"
-HELLO = ALLOWED.format("hello")
+
+def allowed(name: str) -> str:
+    """Give the reply to one who may pass."""
+    told = (
+        f"x-igw-principal: {name}\r\nx-igw-organization: org-1\r\nx-igw-token: {name.encode().hex()[:8]}\r\n"
+    )
+    return f"HTTP/1.1 200 OK\r\n{told}content-length: 0\r\n\r\n"
+
+
+HELLO = allowed("hello")
 MANY = 3000
 
 
@@ -73,7 +81,7 @@ async def test_replies_come_in_the_order_of_the_requests() -> None:
         await caller.hears_nothing()
         assert at.people.asked == ["hslow-1"], "a second look-up began before the first was answered"
         at.people.open.set()
-        rest = "".join(map(ALLOWED.format, names[1:]))
+        rest = "".join(map(allowed, names[1:]))
         assert await caller.hears(len(rest)) == rest
 
 
@@ -87,7 +95,7 @@ async def test_nothing_is_read_while_a_lookup_is_under_way() -> None:
         await asyncio.sleep(0.05)
         assert [each._waiting for each in spoken(at)] == [deque()]
         at.people.open.set()
-        both = ALLOWED.format("hslow") + HELLO
+        both = allowed("hslow") + HELLO
         assert await caller.hears(len(both)) == both
 
 
@@ -120,7 +128,7 @@ async def test_half_closed() -> None:
         caller.writer.write_eof()
         await until(lambda: at.people.asked)
         at.people.open.set()
-        assert await caller.hears_all() == ALLOWED.format("hslow")
+        assert await caller.hears_all() == allowed("hslow")
 
 
 CLOSED = HELLO.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n")
@@ -158,7 +166,7 @@ async def test_garbage_behind_a_slow_request_waits_its_turn() -> None:
         await caller.says(ask("hslow") + b"\0")
         await until(lambda: at.people.asked)
         at.people.open.set()
-        assert await caller.hears_all() == ALLOWED.format("hslow") + REFUSED.format("400 Bad Request")
+        assert await caller.hears_all() == allowed("hslow") + REFUSED.format("400 Bad Request")
 
 
 @on_both_loops
@@ -207,7 +215,7 @@ async def test_a_busy_connection_is_not_idle() -> None:
         await caller.says(ask("hslow"))
         await asyncio.sleep(0.5)
         at.people.open.set()
-        assert await caller.hears(len(ALLOWED.format("hslow"))) == ALLOWED.format("hslow")
+        assert await caller.hears(len(allowed("hslow"))) == allowed("hslow")
 
 
 @on_both_loops
@@ -229,7 +237,7 @@ async def test_who_reads_late_is_answered_in_full() -> None:
         names = [f"h{i}" for i in range(MANY)]
         caller.writer.write(b"".join(map(ask, names)))
         await until(lambda: any(not each._writable for each in spoken(at)))
-        whole = "".join(map(ALLOWED.format, names))
+        whole = "".join(map(allowed, names))
         assert await caller.hears(len(whole)) == whole
 
 
@@ -250,7 +258,7 @@ async def test_the_end() -> None:
                 pass
         at.people.open.set()
         await slow.says(b"\n")
-        assert await busy.hears_all() == CLOSED.replace("hello", "hslow")
+        assert await busy.hears_all() == allowed("hslow").replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n")
         assert await slow.hears_all() == CLOSED
         await stopping
 

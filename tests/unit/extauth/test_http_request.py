@@ -50,6 +50,14 @@ CASES: dict[str, tuple[bytes, list[Request | Refusal]]] = {
     "nothing": (b"", []),
     "half": (sent()[:-1], []),
     "names in another case": (sent(headers=HEADERS.replace("x-igw-p", "X-IGW-P")), [request()]),
+    "project": (
+        sent(more="OpenAI-Project: team/p\r\n") + sent(),
+        [request(Attempt(POLICY, BearerToken("ann"), "team/p")), request()],
+    ),
+    "two projects": (
+        sent(more="openai-project: a/b\r\nopenai-project: c/d\r\n"),
+        [request(Attempt(POLICY, BearerToken("ann"), "a/b,c/d"))],
+    ),
     "head": (sent("HEAD / HTTP/1.1"), [request(bodiless=True)]),
     "pipelined": (sent() + sent(headers="") + sent(), [request(), request(NOBODY), request()]),
     "body": (sent(more="content-length: 3\r\n", body="GET") + sent(), [request(), request()]),

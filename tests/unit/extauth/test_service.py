@@ -1,6 +1,7 @@
 """The process: it starts, says so, counts, logs no secrets and stops."""
 
 import asyncio
+import hashlib
 import json
 import re
 import signal
@@ -79,6 +80,47 @@ async def test_two_services_live_in_one_process(extauth: Running, authority: Fak
     assert (await extauth.ask("http", POLICY, [])).status == 401
 
 
+@pytest.mark.parametrize("transport", ["http", "http2", "grpc"])
+async def test_a_revoked_token_passes_no_more(
+    extauth: Running, authority: FakeAuthority, transport: str
+) -> None:
+    """From the answer to the operator on, though it was remembered and its authority knows it still."""
+    authority.people[TOKEN] = Person("ann", "org-1")
+    assert (await extauth.ask(transport, POLICY, [f"Bearer {TOKEN}"])).status == 200
+    revoked = await _revoke(extauth, json.dumps({"sha256": hashlib.sha256(TOKEN.encode()).hexdigest()}))
+    assert (revoked.status_code, revoked.content) == (204, b"")
+    assert (await extauth.ask(transport, POLICY, [f"Bearer {TOKEN}"])).status == 401
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        TOKEN,
+        json.dumps({"sha256": TOKEN}),
+        json.dumps({"sha256": "a" * 63}),
+        json.dumps({"sha256": "A" * 64}),
+        json.dumps({"sha256": "a" * 64 + "\n"}),
+        json.dumps({"sha256": 5}),
+        json.dumps({"sha256": "a" * 64, "token": TOKEN}),
+        json.dumps({"sha256": "a" * 64}) + " " * 2000,
+    ],
+)
+async def test_what_is_no_digest_revokes_nothing(extauth: Running, content: str) -> None:
+    """The answer says what to send, and nothing of what was."""
+    reply = await _revoke(extauth, content)
+    assert reply.status_code == 400
+    assert "SHA-256" in reply.text
+    assert TOKEN not in reply.text
+
+
+async def _revoke(extauth: Running, content: str) -> httpx.Response:
+    async with httpx.AsyncClient() as client:
+        return await client.post(f"http://127.0.0.1:{extauth.ports.ops}/revoke", content=content)
+
+
 async def test_checks_are_counted(extauth: Running, authority: FakeAuthority) -> None:
     """/metrics counts checks by provider and outcome, cache hits and misses, and the authority's time.
 
@@ -97,6 +139,8 @@ async def test_checks_are_counted(extauth: Running, authority: FakeAuthority) ->
         'igw_extauth_identity_cache_total{result="hit"}': 1,
         'igw_extauth_identity_cache_total{result="miss"}': 2,
         'igw_extauth_authority_seconds_count{provider="coreweave"}': 2,
+        'igw_extauth_authority_calls_total{lane="new",provider="coreweave",result="known"}': 1,
+        'igw_extauth_authority_calls_total{lane="new",provider="coreweave",result="unknown"}': 1,
     }
 
 
@@ -177,6 +221,10 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_ends() -> None:
         ("cache_seconds", 0, "greater than 0"),
         ("cache_entries", 0, "greater than or equal to 1"),
         ("cache_minutes", 1, "not permitted"),
+        ("cache_url", "http://:pass-word@x", "redis://"),
+        ("workers", 0, "greater than or equal to 1"),
+        ("concurrency", 0, "greater than or equal to 1"),
+        ("lease_seconds", 1, "greater than or equal to 3"),
     ],
 )
 def test_a_wrong_setting_is_named(name: str, value: object, text: str) -> None:
@@ -184,3 +232,4 @@ def test_a_wrong_setting_is_named(name: str, value: object, text: str) -> None:
     with pytest.raises(ValidationError, match=text) as failure:
         Settings.model_validate({name: value})
     assert failure.value.errors()[0]["loc"] == (name,)
+    assert "pass-word" not in str(failure.value)

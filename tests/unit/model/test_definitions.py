@@ -150,6 +150,6 @@ def test_ids_are_found_in_any_spelling() -> None:
 
 def test_what_has_no_effect_is_said() -> None:
     """Fields of W&B gateways that nothing reads yet are named."""
-    auth = {"serverUrl": "https://wandb.example.com", "enableRateLimiting": True}
+    auth = {"serverUrl": "https://wandb.example.com", "enableUsageReports": True}
     named = unused(Definitions((gateway(1, weightsAndBiasesAuth=auth, coreWeaveAuth=None), gateway(2))))
-    assert [text.split(": ")[1].split()[0] for text in named] == ["serverUrl", "enableRateLimiting"]
+    assert [text.split(": ")[1].split()[0] for text in named] == ["serverUrl", "enableUsageReports"]

@@ -13,6 +13,7 @@ from igw_model.gateway import (
     WeightsAndBiasesAuth,
     parse_gateway,
 )
+from igw_model.policy import MOST_ENTITIES
 
 from tests.builders import gateway, gateway_id, gateway_spec, without
 
@@ -50,6 +51,7 @@ def test_a_whole_gateway() -> None:
             "serverUrl": "https://wandb.example.com",
             "enableUsageReports": True,
             "enableRateLimiting": True,
+            "allowedEntities": ["research", "ops-2"],
         },
         headerBasedRouting={"headerName": "X-Model"},
         endpointConfiguration={
@@ -74,8 +76,10 @@ def test_a_whole_gateway() -> None:
     )
     assert auth.api_key is not None
     assert auth.api_key.get_secret_value() == "key"
+    assert auth.allowed_entities == ("research", "ops-2")
 
 
+ENTITY = "must be the name of a W&B user or team: letters, digits, '.', '_' and '-', at most 128 characters"
 BROKEN: list[tuple[dict[str, Any], str]] = [
     (without(gateway_spec(), "id"), "id: is required"),
     (gateway_spec(id="chat"), "id: must be a UUID"),
@@ -105,6 +109,19 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     (wandb(serverUrl=""), "weightsAndBiasesAuth.serverUrl: must not be empty"),
     (wandb(enableUsageReports="yes"), "weightsAndBiasesAuth.enableUsageReports: must be true or false"),
     (wandb(enableRateLimiting=1), "weightsAndBiasesAuth.enableRateLimiting: must be true or false"),
+    (wandb(allowedEntities="ops"), "weightsAndBiasesAuth.allowedEntities: must be a list"),
+    (
+        wandb(allowedEntities=["e"] * (MOST_ENTITIES + 1)),
+        "weightsAndBiasesAuth.allowedEntities: must have at most 200 items",
+    ),
+    *(
+        (
+            wandb(allowedEntities=["ops", entity]),
+            f"weightsAndBiasesAuth.allowedEntities[1]: {ENTITY}",
+        )
+        for entity in ("", "a/b", "a,b", "a b", "e" * 129, "é")
+    ),
+    (gateway_spec(coreWeaveAuth={"allowedEntities": []}), "coreWeaveAuth.allowedEntities: unknown field"),
     (without(gateway_spec(), "bodyBasedRouting"), f"{ROUTINGS}: choose exactly one"),
     (
         gateway_spec(bodyBasedRouting={"apiType": 1}, pathBasedRouting={}),

@@ -6,15 +6,18 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from igw_model.gateway import Gateway
+from igw_model.policy import Access
 from igw_model.record import Kind, Record
 from igw_store.store import Change
 from igw_xds import derivation as derivation_module
+from igw_xds.access import NotChecked, OwnedBy
 from igw_xds.derivation import Derivation
 from igw_xds.plan import plan, zone_key
 from igw_xds.resources.everything import snapshot_of
 from igw_xds.settings import DataPlane
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, ROUTES, SCOPE, TYPES, Resource, Snapshot
 from igw_xds.world import World, after
+from pydantic import SecretStr
 
 from tests.builders import (
     DOMAIN,
@@ -125,6 +128,31 @@ def counted(monkeypatch: pytest.MonkeyPatch, name: str, made: list[str]) -> None
         return make(planned, *more)
 
     monkeypatch.setattr(derivation_module, name, noting)
+
+
+def test_whose_a_key_is_touches_its_gateway_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may pass until it is known, and again when the key is another one; without a key none is asked about."""
+    wandb = {"coreWeaveAuth": None, "weightsAndBiasesAuth": {"serverUrl": "https://x"}}
+    keyed = [replace(on_gateway(n, **wandb), api_key=SecretStr("k")) for n in (1, 2)]
+    derived = derivation(change(*keyed, on_gateway(3, **wandb), whole=True))
+    assert access(derived) == [Access.PENDING, Access.PENDING, Access.ANY]
+    made = list[str]()
+    counted(monkeypatch, "of_gateway", made)
+    derived.take(Change(whole=False), {gateway_id(2): OwnedBy(frozenset({"ops"}))})
+    assert made == [gateway_id(2)]
+    assert derived.gateways[gateway_id(2)].policy.entities == ("ops",)
+    derived.take(change(on_deployment(1, 2)))
+    assert access(derived) == [Access.PENDING, Access.ENTITIES, Access.ANY]
+    derived.take(change(replace(keyed[1], generation=2)), {gateway_id(2): NotChecked()})
+    assert access(derived) == [Access.PENDING, Access.PENDING, Access.ANY]
+    derived.take(change(replace(keyed[0], api_key=None)), {})
+    assert access(derived) == [Access.ANY, Access.PENDING, Access.ANY]
+    assert derived.owner(gateway_id(1)) is None
+
+
+def access(derived: Derivation) -> list[Access]:
+    """Give whose W&B keys may use each gateway, by number."""
+    return [derived.gateways[gateway_id(number)].policy.access for number in (1, 2, 3)]
 
 
 def test_replicas_touch_no_gateway() -> None:

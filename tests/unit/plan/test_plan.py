@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from igw_model.deployment import Deployment, HealthCheck
 from igw_model.gateway import Gateway, PathBasedRouting
-from igw_model.policy import Policy, Provider
+from igw_model.policy import Access, Policy, Provider
 from igw_model.record import Replica
+from igw_xds.access import KeyOwner, NotChecked, NotValid, OwnedBy
 from igw_xds.plan import (
     Containers,
     Plan,
@@ -18,6 +19,7 @@ from igw_xds.plan import (
     Share,
     location,
     plan,
+    planned_gateway,
     serves,
 )
 from igw_xds.settings import HostPort
@@ -140,11 +142,42 @@ def test_a_zone_serves_its_own_gateways(zone: str | None, numbers: list[int]) ->
 
 
 def test_wandb_vouches_for_its_gateways_and_its_key_is_nowhere() -> None:
-    """The policy names the provider; the plan holds no secret."""
+    """The policy names the provider; the plan holds no secret, and until it is known whose the key is nobody passes."""
     auth = {"apiKey": "s3cret", "serverUrl": "https://wandb.example.com"}
     made = planned(gateway(weightsAndBiasesAuth=auth))
-    assert made.gateways[0].policy == Policy(Provider.WANDB, "acme", gateway_id(1))
+    assert made.gateways[0].policy == Policy(Provider.WANDB, "acme", gateway_id(1), Access.PENDING)
     assert "s3cret" not in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "owner", "access", "entities"),
+    [
+        ([], None, Access.ANY, ()),
+        (["vision", "ops"], None, Access.ENTITIES, ("ops", "vision")),
+        ([], NotChecked(), Access.PENDING, ()),
+        (["vision"], NotChecked(), Access.PENDING, ()),
+        ([], NotValid(), Access.ENTITIES, ()),
+        (["vision"], NotValid(), Access.ENTITIES, ()),
+        ([], OwnedBy(frozenset({"ops", "eve"})), Access.ENTITIES, ("eve", "ops")),
+        (["vision", "ops"], OwnedBy(frozenset({"ops", "eve"})), Access.ENTITIES, ("ops",)),
+        (["vision"], OwnedBy(frozenset({"ops"})), Access.ENTITIES, ()),
+        (
+            [],
+            OwnedBy(frozenset(map(str, range(300)))),
+            Access.ENTITIES,
+            tuple(sorted(map(str, range(300)))[:200]),
+        ),
+    ],
+)
+@pytest.mark.parametrize("limited", [False, True])
+def test_whose_wandb_keys_may_pass(
+    allowed: list[str], owner: KeyOwner | None, access: Access, entities: tuple[str, ...], *, limited: bool
+) -> None:
+    """A key of its own and `allowedEntities` each narrow it; with neither every key passes, which is said elsewhere."""
+    auth = {"allowedEntities": allowed, "enableRateLimiting": limited}
+    it = gateway(weightsAndBiasesAuth=auth, coreWeaveAuth=None)
+    expected = Policy(Provider.WANDB, "acme", it.id, access, entities, limited)
+    assert planned_gateway(it, [], DOMAIN, owner).policy == expected
 
 
 def test_a_deployment_of_no_served_gateway_is_not_planned() -> None:

@@ -130,9 +130,9 @@ def _members(cluster: Cluster) -> list[str]:
 
 @pytest.mark.parametrize("transport", AuthTransport)
 def test_the_services_are_always_there(transport: AuthTransport) -> None:
-    """Both extauth and extproc have their clusters, gateways or none, over either transport."""
+    """extauth, its log and extproc have their clusters, gateways or none, over either transport."""
     snapshot = served(data_plane=DataPlane(auth_transport=transport))
-    assert set(snapshot.of(CLUSTER)) == {"igw-extauth", "igw-extproc"}
+    assert set(snapshot.of(CLUSTER)) == {"igw-extauth", "igw-extauth-log", "igw-extproc"}
     assert set(snapshot.of(LISTENER)) == {"ingress"}
     assert not snapshot.of(SCOPE)
     assert not snapshot.of(ROUTES)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from igw_model.status import Condition, Observed, Status, Truth
+from igw_xds.access import KeyOwner, NotChecked, NotValid, OwnedBy
 from igw_xds.observation import (
     Client,
     NotServed,
@@ -20,10 +21,12 @@ from igw_xds.observation import (
 from igw_xds.snapshot import ROUTES, SCOPE, Resource
 from igw_xds.stream import Holds, Lacks, Refuses, Standing
 
+from tests.builders import gateway
 from tests.unit.xds_stream.builders import content
 
 THEN, NOW = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
 ZONE = "EU-NORTH-04A"
+COREWEAVE = gateway(zones=[ZONE])
 NEW, OTHER = content("r", 2), content("s", 1)
 ALL = Programmed(3, 3)
 PENDING = Programmed(2, 3)
@@ -137,7 +140,7 @@ def test_a_new_gateway(
     seen: Programmed | NotServed, status: Status, condition: tuple[Truth, str, str]
 ) -> None:
     """READY means that Envoys accepted it; else it says how many did, or why not."""
-    assert gateway_observed(past(), ZONE, seen) == Observed(
+    assert gateway_observed(past(), COREWEAVE, None, seen) == Observed(
         1, status, (Condition("Programmed", *condition, ZONE, NOW),)
     )
 
@@ -162,12 +165,35 @@ def test_what_was_ready_stays_so_while_envoys_come_and_go(
     before: Past, seen: Programmed, status: Status
 ) -> None:
     """At one generation only a refusal takes READY away; a new one is CREATING or UPDATING until Envoys have it."""
-    assert gateway_observed(before, ZONE, seen).status is status
+    assert gateway_observed(before, COREWEAVE, None, seen).status is status
+
+
+@pytest.mark.parametrize(
+    ("auth", "owner", "truth", "reason"),
+    [
+        ({}, None, Truth.FALSE, "AnyKeyAccepted"),
+        ({"allowedEntities": ["research"]}, None, Truth.TRUE, "Entities"),
+        ({}, NotChecked(), Truth.UNKNOWN, "KeyNotChecked"),
+        ({"allowedEntities": ["research"]}, NotChecked(), Truth.UNKNOWN, "KeyNotChecked"),
+        ({}, NotValid(), Truth.FALSE, "KeyInvalid"),
+        ({}, OwnedBy(frozenset({"research", "ops"})), Truth.TRUE, "Entities"),
+        ({"allowedEntities": ["vision"]}, OwnedBy(frozenset({"research"})), Truth.FALSE, "NoEntities"),
+    ],
+)
+def test_whose_wandb_keys_may_use_a_gateway(
+    auth: dict[str, Any], owner: KeyOwner | None, truth: Truth, reason: str
+) -> None:
+    """A condition says it, loudly where anybody's may; the gateway is READY all the same."""
+    it = gateway(zones=[ZONE], coreWeaveAuth=None, weightsAndBiasesAuth=auth)
+    observed = gateway_observed(past(), it, owner, ALL)
+    assert observed.status is Status.READY
+    [_, condition] = observed.conditions
+    assert (condition.type, condition.truth, condition.reason) == ("AccessRestricted", truth, reason)
 
 
 def test_nobody_knows_of_what_was_ready_without_an_envoy() -> None:
     """With every Envoy gone a gateway that was READY may serve or not: UNKNOWN."""
-    [condition] = gateway_observed(past(Status.READY), ZONE, NONE).conditions
+    [condition] = gateway_observed(past(Status.READY), COREWEAVE, None, NONE).conditions
     assert (condition.truth, condition.reason) == (Truth.UNKNOWN, "NoProxy")
 
 
@@ -175,8 +201,8 @@ def test_a_condition_is_as_old_as_its_content() -> None:
     """`since` moves when truth, reason or message change, and with nothing else."""
     same = Condition("Programmed", Truth.TRUE, "Programmed", "Programmed proxies: 3/3", ZONE, THEN)
     before = past(Status.READY, generation=2, before=1, conditions=(same,))
-    assert gateway_observed(before, ZONE, ALL) == Observed(2, Status.READY, (same,))
-    assert gateway_observed(before, ZONE, PENDING).conditions[0].since == NOW
+    assert gateway_observed(before, COREWEAVE, None, ALL) == Observed(2, Status.READY, (same,))
+    assert gateway_observed(before, COREWEAVE, None, PENDING).conditions[0].since == NOW
 
 
 def deployed(before: Past, seen: Programmed, replicas: Replicas, *, disabled: bool = False) -> Observed:

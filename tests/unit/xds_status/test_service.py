@@ -11,17 +11,21 @@ from typing import Any
 
 import httpx
 import pytest
+from igw_model.policy import Access
 from igw_model.record import Kind, Replica
 from igw_store.cipher import Cipher
 from igw_store.files import Loaded, load
 from igw_store.sqlite import SqliteStore, open_store
 from igw_store.store import UnavailableError
 from igw_xds import service
+from igw_xds.key_owners import KeyOwners
 from igw_xds.service import ControlPlane, Plane, serve
 from igw_xds.settings import DataPlane, HostPort
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from structlog.testing import capture_logs
 
-from tests.builders import DOMAIN, deployment_id, gateway_spec, write
+from tests.builders import DOMAIN, deployment_id, gateway_id, gateway_spec, write
 from tests.unit.xds_status.plane import record
 
 
@@ -31,6 +35,7 @@ class Running:
 
     store: SqliteStore
     ops: str
+    plane: Plane
     files: asyncio.Queue[Loaded] = field(default_factory=asyncio.Queue)
     task: "asyncio.Task[None] | None" = None
 
@@ -53,15 +58,27 @@ class Running:
                     return found
                 await asyncio.sleep(0.02)
 
+    async def restricted(self, number: int, than: str = "") -> str:
+        """Wait until something (else) is said of whose keys may use a gateway, and give it."""
+        async with asyncio.timeout(10):
+            while True:
+                found = await self.store.read(lambda store: store.get(Kind.GATEWAY, gateway_id(number)))
+                conditions = found.observed.conditions if found and found.observed else ()
+                reasons = [c.reason for c in conditions if c.type == "AccessRestricted"]
+                if reasons and reasons != [than]:
+                    return reasons[0]
+                await asyncio.sleep(0.02)
+
 
 @asynccontextmanager
-async def control_plane(*, files: bool) -> AsyncIterator[Running]:
+async def control_plane(*, files: bool, owners: KeyOwners | None = None) -> AsyncIterator[Running]:
     """Run a control plane over a store in memory."""
     store, stop, port = await open_store(None, Cipher.ephemeral()), asyncio.Event(), free_port()
-    running = Running(store, f"http://127.0.0.1:{port}")
     settings = ControlPlane(HostPort("127.0.0.1", 0), HostPort("127.0.0.1", port), DOMAIN, None, DataPlane())
+    plane = Plane(settings, CollectorRegistry(), owners)
+    running = Running(store, f"http://127.0.0.1:{port}", plane)
     states = running.states() if files else None
-    running.task = asyncio.create_task(serve(Plane(settings, CollectorRegistry()), store, stop, states))
+    running.task = asyncio.create_task(serve(running.plane, store, stop, states))
     await asyncio.sleep(0.1)
     try:
         yield running
@@ -119,6 +136,31 @@ async def test_broken_files_keep_what_was_served(tmp_path: Path) -> None:
         await running.files.put(broken)
         told = await running.until(lambda _, status: bool(status["definition_errors"]))
         assert served(told) == served(mended) != []
+
+
+async def test_whose_a_gateways_key_is_decides_who_may_use_it() -> None:
+    """What W&B says is served and told of; a gateway that anybody's key may use is warned of, once."""
+    answer = asyncio.Event()
+
+    async def ask(_: SecretStr) -> frozenset[str] | None:
+        await answer.wait()
+        return frozenset({"ops"})
+
+    wandb = {"coreWeaveAuth": None, "weightsAndBiasesAuth": {"serverUrl": "https://x"}}
+    keyed = replace(record(Kind.GATEWAY, gateway_spec(1, **wandb)), api_key=SecretStr("k" * 40))
+    opened = record(Kind.GATEWAY, gateway_spec(2, **wandb))
+    with capture_logs() as logs:
+        async with control_plane(files=False, owners=KeyOwners(ask, None, 100)) as running:
+            await running.until(lambda ready, _: ready == 200)
+            for one in (keyed, opened, replace(opened, generation=2)):
+                await running.store.write(lambda store, one=one: store.put(one))  # type: ignore[misc]
+            assert await running.restricted(1) == "KeyNotChecked"
+            assert running.plane.derivation.gateways[gateway_id(1)].policy.access is Access.PENDING
+            answer.set()
+            assert await running.restricted(1, than="KeyNotChecked") == "Entities"
+            assert running.plane.derivation.gateways[gateway_id(1)].policy.entities == ("ops",)
+            assert await running.restricted(2) == "AnyKeyAccepted"
+    assert [e["gateway"] for e in logs if e["log_level"] == "warning"] == [gateway_id(2)]
 
 
 async def test_a_part_that_fails_ends_the_process() -> None:

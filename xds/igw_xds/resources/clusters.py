@@ -1,4 +1,4 @@
-"""Clusters: one for each deployment, one for each order of falling back, and our two services.
+"""Clusters: one for each deployment, one for each order of falling back, and our two services'.
 
 Weights are not here: changing a split touches routes alone. Which instances are asked is in `liveness`.
 """
@@ -23,7 +23,6 @@ from igw_xds.resources.endpoints import load_assignment
 from igw_xds.resources.liveness import (
     HEALTH_CHECK_HOST,
     any_answer,
-    any_connection,
     container_health_check,
     health_check,
     last_resort,
@@ -32,13 +31,12 @@ from igw_xds.resources.liveness import (
     unreachable,
 )
 from igw_xds.resources.messages import ads, packed, seconds
-from igw_xds.settings import AuthTransport, DataPlane, HostPort
+from igw_xds.settings import DataPlane, HostPort
 
 # Model servers close idle connections early (uvicorn, under vLLM: 5 s). Envoy must close first, or it sends a
 # request into a closing connection and may not repeat it.
 MODEL_SERVER_IDLE_SECONDS = 4
 SERVICE_IDLE_SECONDS = 30
-PING_SECONDS = 30
 FROZEN_SECONDS = 1
 """How often a connection is asked for a sign of life, and how long that may take. What waits on one that froze is then
 asked of another instance, long before its own time is over."""
@@ -88,18 +86,18 @@ def fallback_orders(model: PlannedModel) -> list[tuple[str, ...]]:
 
 def service_clusters(data_plane: DataPlane) -> list[cluster_pb2.Cluster]:
     """Give the clusters of extauth and extproc, whose instances may come, go, die and freeze."""
-    # The gRPC library under extauth's gRPC port takes frequent pings for an attack, and answers no plain request.
-    over_http = data_plane.auth_transport is AuthTransport.HTTP
-    pings = http2(FROZEN_SECONDS if over_http else PING_SECONDS)
-    extauth = service_cluster(names.EXTAUTH_CLUSTER, data_plane.extauth, pings)
-    extauth.health_checks.append(any_answer() if over_http else any_connection())
-    extproc = service_cluster(names.EXTPROC_CLUSTER, data_plane.extproc, http2(FROZEN_SECONDS))
-    extproc.health_checks.append(any_answer())
-    for cluster in (extauth, extproc):
+    asked = {
+        names.EXTAUTH_CLUSTER: data_plane.extauth,
+        names.EXTAUTH_LOG_CLUSTER: data_plane.extauth_log,
+        names.EXTPROC_CLUSTER: data_plane.extproc,
+    }
+    clusters = [service_cluster(name, at, http2(FROZEN_SECONDS)) for name, at in asked.items()]
+    for cluster in clusters:
+        cluster.health_checks.append(any_answer())
         cluster.common_lb_config.CopyFrom(last_resort())
         cluster.outlier_detection.CopyFrom(unreachable())
         cluster.connect_timeout.CopyFrom(seconds(SERVICE_CONNECT_SECONDS))
-    return [extauth, extproc]
+    return clusters
 
 
 def http2(ping_seconds: float) -> protocol_pb2.Http2ProtocolOptions:

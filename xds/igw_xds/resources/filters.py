@@ -18,8 +18,10 @@ from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2
+from envoy.extensions.matching.input_matchers.metadata.v3 import metadata_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
-from envoy.type.matcher.v3 import http_inputs_pb2, string_pb2
+from envoy.type.matcher.v3 import http_inputs_pb2, string_pb2, value_pb2
 from envoy.type.v3 import http_status_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 from google.protobuf.message import Message
@@ -35,10 +37,14 @@ from igw_xds.resources.messages import packed, seconds
 from igw_xds.settings import AuthTransport, DataPlane
 
 HOST = "igw.host"
+USAGE = "igw.usage"
+"""The filter, and the metadata that it makes."""
 RBAC = "envoy.filters.http.rbac"
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
 EXT_PROC = "envoy.filters.http.ext_proc"
 BUFFER = "envoy.filters.http.buffer"
+
+Predicate = matcher_pb2.Matcher.MatcherList.Predicate.SinglePredicate
 
 # A check may wait for the identity authority (5 s); a body of the largest size is parsed well within this.
 AUTH_TIMEOUT_SECONDS = 10
@@ -59,12 +65,59 @@ end
 """
 
 
+# The answer goes on as it comes; json_to_metadata and sse_to_metadata would hold a JSON answer back, refuse one larger
+# than the buffer with 500, and miss usage in large events. No text in JSON passes for the key: its quotes are escaped.
+_TOKENS_USED = """\
+jit.off()
+local KEY, MOST = '"usage"', 4096
+local UNFINISHED = {"^%s*$", "^%s*:%s*$", "^%s*:%s*{"}
+local COUNTS = {"prompt_tokens", "completion_tokens", "total_tokens"}
+
+local function may_go_on(text, from)
+  if #text - from > MOST then return false end
+  for _, pattern in ipairs(UNFINISHED) do
+    if string.find(text, pattern, from) ~= nil then return true end
+  end
+  return false
+end
+
+function envoy_on_request(handle)
+  handle:headers():remove("accept-encoding")
+end
+
+function envoy_on_response(handle)
+  local rest, used = "", nil
+  for chunk in handle:bodyChunks() do
+    local text = rest .. chunk:getBytes(0, chunk:length())
+    rest = string.sub(text, 1 - #KEY)
+    local at = string.find(text, KEY, 1, true)
+    while at ~= nil do
+      local object = string.match(text, "^%s*:%s*(%b{})", at + #KEY)
+      if object ~= nil then
+        used = object
+      elseif may_go_on(text, at + #KEY) then
+        rest = string.sub(text, at)
+      end
+      at = string.find(text, KEY, at + #KEY, true)
+    end
+  end
+  if used == nil then return end
+  local metadata = handle:streamInfo():dynamicMetadata()
+  for _, name in ipairs(COUNTS) do
+    local count = tonumber(string.match(used, '"' .. name .. '"%s*:%s*(%d+)'))
+    if count ~= nil then metadata:set("USAGE", name, count) end
+  end
+end
+""".replace("USAGE", USAGE)
+
+
 def http_filters(data_plane: DataPlane) -> list[hcm_pb2.HttpFilter]:
-    """Give the chain: host spelling, addresses, authentication, the body's model, size, router."""
+    """Give the chain: host spelling, addresses, authentication, tokens used, the body's model, size, router."""
     return [
         _filter(HOST, _host_spelling()),
         _filter(RBAC, rbac_pb2.RBAC(rules=_nobody())),
         _filter(EXT_AUTHZ, _ext_authz(data_plane)),
+        _filter(USAGE, _tokens_used()),
         _filter(EXT_PROC, _ext_proc()),
         _filter(
             BUFFER,
@@ -111,25 +164,50 @@ def _filter(name: str, config: Message) -> hcm_pb2.HttpFilter:
 
 def _host_spelling() -> extension_matcher_pb2.ExtensionWithMatcher:
     """Lower the case of the host name; skipped for requests that need nothing, which are nearly all."""
-    lua = lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=_LOWER_CASE_HOST))
     is_lower = xds_string_pb2.StringMatcher(
         safe_regex=xds_regex_pb2.RegexMatcher(
             google_re2=xds_regex_pb2.RegexMatcher.GoogleRE2(), regex="[^A-Z]*"
         )
     )
     host = http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=":authority")
-    matchers = matcher_pb2.Matcher.MatcherList
-    predicate = matchers.Predicate(
-        single_predicate=matchers.Predicate.SinglePredicate(
+    return _lua_unless(
+        _LOWER_CASE_HOST,
+        Predicate(
             input=extension_pb2.TypedExtensionConfig(name="host", typed_config=packed(host)),
             value_match=is_lower,
-        )
+        ),
     )
+
+
+def _tokens_used() -> extension_matcher_pb2.ExtensionWithMatcher:
+    """Read the tokens used off the answers to requests that hold a slot; all others are left alone.
+
+    It is decided here and not by a gateway's routes: a host name in upper case must not pass uncounted.
+    """
+    segment = network_inputs_pb2.DynamicMetadataInput.PathSegment(key=headers.LEASE)
+    lease = network_inputs_pb2.DynamicMetadataInput(filter=EXT_AUTHZ, path=[segment])
+    absent = metadata_pb2.Metadata(value=value_pb2.ValueMatcher(present_match=True), invert=True)
+    return _lua_unless(
+        _TOKENS_USED,
+        Predicate(
+            input=extension_pb2.TypedExtensionConfig(name="lease", typed_config=packed(lease)),
+            custom_match=extension_pb2.TypedExtensionConfig(name="absent", typed_config=packed(absent)),
+        ),
+    )
+
+
+def _lua_unless(source: str, skipped: Predicate) -> extension_matcher_pb2.ExtensionWithMatcher:
+    """Give a script that runs for the requests that are not `skipped`."""
+    lua = lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=source))
+    matchers = matcher_pb2.Matcher.MatcherList
     skip = extension_pb2.TypedExtensionConfig(name="skip", typed_config=packed(skip_action_pb2.SkipFilter()))
     matcher = matcher_pb2.Matcher(
         matcher_list=matchers(
             matchers=[
-                matchers.FieldMatcher(predicate=predicate, on_match=matcher_pb2.Matcher.OnMatch(action=skip))
+                matchers.FieldMatcher(
+                    predicate=matchers.Predicate(single_predicate=skipped),
+                    on_match=matcher_pb2.Matcher.OnMatch(action=skip),
+                )
             ]
         )
     )
@@ -153,6 +231,7 @@ def _ext_authz(data_plane: DataPlane) -> ext_authz_pb2.ExtAuthz:
         case AuthTransport.GRPC:
             config.grpc_service.CopyFrom(_grpc_service(names.EXTAUTH_CLUSTER, AUTH_TIMEOUT_SECONDS))
             config.allowed_headers.patterns.append(_exactly("authorization"))
+    config.allowed_headers.patterns.append(_exactly(headers.OPENAI_PROJECT))
     return config
 
 
@@ -160,8 +239,9 @@ def _http_service() -> ext_authz_pb2.HttpService:
     policy = base_pb2.HeaderValue(
         key=headers.POLICY, value=f"%METADATA(VIRTUAL_HOST:{NAMESPACE}:{POLICY_KEY})%"
     )
-    upstream = [headers.PRINCIPAL, headers.ORGANIZATION]
+    upstream = [headers.PRINCIPAL, headers.ORGANIZATION, headers.ENTITY, headers.PROJECT]
     client = ["content-type", "retry-after", "www-authenticate"]
+    limits = string_pb2.StringMatcher(prefix="x-ratelimit-")
     service = ext_authz_pb2.HttpService(
         server_uri=http_uri_pb2.HttpUri(
             uri=f"http://{names.EXTAUTH_CLUSTER}",
@@ -171,8 +251,11 @@ def _http_service() -> ext_authz_pb2.HttpService:
         authorization_request=ext_authz_pb2.AuthorizationRequest(headers_to_add=[policy]),
         retry_policy=_another_instance(),
     )
-    service.authorization_response.allowed_upstream_headers.patterns.extend(map(_exactly, upstream))
-    service.authorization_response.allowed_client_headers.patterns.extend(map(_exactly, client))
+    response = service.authorization_response
+    response.allowed_upstream_headers.patterns.extend(map(_exactly, upstream))
+    response.allowed_client_headers.patterns.extend([*map(_exactly, client), limits])
+    response.allowed_client_headers_on_success.patterns.append(limits)
+    response.dynamic_metadata_from_headers.patterns.extend(map(_exactly, (headers.LEASE, headers.TOKEN)))
     return service
 
 

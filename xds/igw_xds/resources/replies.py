@@ -27,7 +27,7 @@ RETRY_AFTER_SECONDS = 1
 # not what extauth's parser refuses of a request that Envoy let through.
 KEPT = (
     "response.code_details == 'direct_response' || response.code_details.startsWith('igw_')"
-    " || (response.code_details == 'ext_authz_denied' && response.code in [401, 403, 404, 503])"
+    " || (response.code_details == 'ext_authz_denied' && 'content-type' in response.headers)"
 )
 
 BY_REASON: tuple[tuple[str, ApiError], ...] = (

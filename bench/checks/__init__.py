@@ -1,0 +1,1 @@
+"""What `bench/extauth.py` asks, and of whom."""

@@ -1,0 +1,62 @@
+"""One worker, a process of its own: ``python -m igw_extauth.worker <pipe> <HTTP> <gRPC>``, inherited sockets by number.
+
+It accepts from sockets that all workers share, and asks the keeper over the pipe. It ends when it is asked to, or when
+the keeper is gone: after what is under way.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import signal
+import socket
+import sys
+
+import structlog
+from igw_ops import logs, process
+
+from igw_extauth.front import Front, Listening
+from igw_extauth.pipe import PipeKeeper
+from igw_extauth.sums import families, summable
+
+_PR_SET_PDEATHSIG = 1
+
+
+async def work(pipe: socket.socket, sockets: Listening, stop: asyncio.Event) -> None:
+    """Answer checks until `stop` is set or the keeper is gone. Raises ConnectionResetError if it never was."""
+    keeper = await PipeKeeper.connected(pipe)
+    begin = keeper.begun.result()
+    logs.configure("extauth", begin.log_level)
+    structlog.contextvars.bind_contextvars(worker=begin.worker)
+    front = Front(keeper, begin.secret, begin.entries)
+    keeper.forget = front.forget
+    keeper.families = lambda: summable(families())
+    await front.start(sockets, shared=True)
+    keeper.listening()
+    await _first(stop, keeper.gone)
+    await front.stop()
+    keeper.close()
+
+
+async def _first(*events: asyncio.Event) -> None:
+    tasks = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel (Linux) for SIGTERM when the parent is gone, which the pipe may tell late. See prctl(2)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def main() -> None:
+    """Run a worker to its end."""
+    pipe, http, grpc = (socket.socket(fileno=int(number)) for number in sys.argv[1:4])
+    _end_with_parent()
+    with contextlib.suppress(ConnectionResetError):
+        process.run(lambda stop: work(pipe, Listening(http, grpc), stop))
+
+
+if __name__ == "__main__":
+    main()
