@@ -81,6 +81,7 @@ def _rows(folder: Path, seconds: int) -> Iterator[Row]:
 def _served(extauth: Service, kept: str, seconds: int) -> Iterator[Row]:
     load = partial(answered, program("h2load", INSTALL), extauth, seconds=seconds)
     for wire in Wire:
+        load(wire)
         yield _row(extauth, f"cached, {wire}, {kept}", partial(load, wire))
     half = len(extauth.tokens) // 2
     first, second = (

@@ -34,7 +34,7 @@ def answered(
     policy, token = (LIMITED, extauth.wandb) if limited else (OPEN, extauth.tokens[0])
     streams = ("-c", str(CLIENTS), "--h1") if wire is Wire.HTTP1 else ("-c", "2", "-m", str(CLIENTS // 2))
     with tempfile.NamedTemporaryFile() as file:
-        command = [h2load, "-D", str(seconds), "--warm-up-time=1s", "-t", "1", *streams]
+        command = [h2load, "-D", str(seconds), "-t", "1", *streams]
         if wire is Wire.GRPC:
             Path(file.name).write_bytes(_message(policy, token))
             command += ["-d", file.name, "-H", "content-type: application/grpc", "-H", "te: trailers"]

@@ -57,8 +57,8 @@ def service(processes: Processes, folder: Path, count: int, redis_url: str | Non
         *("--coreweave-whoami-url", f"http://127.0.0.1:{authority}/v1beta1/auth/whoami"),
         *("--wandb-graphql-url", f"http://127.0.0.1:{authority}/graphql"),
         *("--cache-seconds", "3600", "--authority-calls-per-second", "1000000"),
-        *("--concurrency", str(PLENTY), "--requests-per-minute", str(PLENTY)),
-        *("--tokens-per-minute", str(PLENTY), "--lease-seconds", "3"),
+        *("--limits-concurrency", str(PLENTY), "--limits-requests-per-minute", str(PLENTY)),
+        *("--limits-tokens-per-minute", str(PLENTY), "--lease-seconds", "3"),
         *(("--cache-url", redis_url, "--secret-file", str(folder / "secret")) if redis_url else ()),
     )
     pid = processes.start("extauth", command)

@@ -11,6 +11,7 @@ from typing import Any
 
 from igw_ops.grpc import wire
 from igw_ops.http2 import frames
+from igw_ops.http2.header_blocks import literal
 
 _WIDEST = 2**31 - 1
 _FIRST = 65_535
@@ -118,8 +119,8 @@ def _request(path: str) -> bytes:
     """Give a request's header block; `:method: POST` and `:scheme: http` are entries 3 and 6 of HPACK's table."""
     return (
         b"\x83\x86"
-        + wire.header(b":path", path.encode())
-        + wire.header(b":authority", b"light")
-        + wire.header(b"te", b"trailers")
-        + wire.header(b"content-type", b"application/grpc")
+        + literal(b":path", path.encode())
+        + literal(b":authority", b"light")
+        + literal(b"te", b"trailers")
+        + literal(b"content-type", b"application/grpc")
     )

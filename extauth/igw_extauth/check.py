@@ -1,10 +1,11 @@
 """The pipeline of one check, attempt to answer; all shells call it."""
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
-from typing import assert_never
+from typing import Any, assert_never
 
 from igw_model.policy import Policy, Provider
 
@@ -58,7 +59,9 @@ class Check:
             case Settled():
                 return self._settled(claim, begun)
             case Keyed(policy, key) if attempt.token is not None:
-                identity = await self._remembered.identify(policy.provider, key, attempt.token)
+                identity = self._remembered.get(key)
+                if identity is None:
+                    identity = await self._remembered.identify(policy.provider, key, attempt.token)
                 decision = decide(policy, identity, claim.project)
                 if policy.limited and isinstance(decision, Allow):
                     return await self._admitted(claim, decision, begun)
@@ -93,6 +96,14 @@ class Check:
                 return self._settled(claim, begun)
             case _:
                 assert_never(claim)
+
+    def admitting(self, claim: Claim) -> Coroutine[Any, Any, Answer] | None:
+        """Give the wait for a slot of a claim, if that is all it takes; else None."""
+        if not isinstance(claim, Keyed) or not claim.policy.limited:
+            return None
+        identity = self._remembered.get(claim.key)
+        decision = None if identity is None else decide(claim.policy, identity, claim.project)
+        return self._admitted(claim, decision, perf_counter()) if isinstance(decision, Allow) else None
 
     async def _admitted(self, claim: Keyed, allow: Allow, begun: float) -> Answer:
         """Take a slot for a request that may pass; it is given back when nobody waits for the answer any more."""

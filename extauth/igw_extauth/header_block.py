@@ -1,6 +1,5 @@
 """What a check's header block says, and the header blocks of our replies. Pure. Source: RFC 7541; RFC 9113, 4.3."""
 
-from hpack import Encoder, NeverIndexedHeaderTuple
 from igw_model.headers import OPENAI_PROJECT, POLICY
 from igw_ops.http2 import header_blocks
 
@@ -38,5 +37,4 @@ def reply_block(answer: Answer) -> bytes:
         *answer.lines,
         (b"content-length", b"%d" % len(answer.body)),
     ]
-    never = [NeverIndexedHeaderTuple(name, value) for name, value in headers]
-    return Encoder().encode(never, huffman=False)
+    return b"".join(header_blocks.literal(name, value) for name, value in headers)

@@ -5,6 +5,8 @@ and the others go on meanwhile.
 """
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 from igw_ops.http2 import connection as http2
@@ -13,7 +15,6 @@ from igw_ops.http2.frames import Http2Error
 from igw_ops.http2.peer import Peer
 
 from igw_extauth.answer import Answer
-from igw_extauth.attempt import Attempt
 from igw_extauth.conversation import Link, Shared
 from igw_extauth.header_block import HeaderBlocks, reply_block
 from igw_extauth.memo import Asked
@@ -87,10 +88,14 @@ class Http2:
             return self._ask_anew(stream, block, None)
         key = self._shared.memo.key(block)
         asked = self._shared.memo.asked(key)
-        answer = None if asked is None else self._shared.check.remembered(asked.claim)
-        if asked is None or answer is None:
+        if asked is None:
             return self._ask_anew(stream, block, key)
-        return self._answer(stream, answer, self._shared.reply_block(answer), bodiless=asked.bodiless)
+        answer = self._shared.check.remembered(asked.claim)
+        if answer is not None:
+            return self._answer(stream, answer, self._shared.reply_block(answer), bodiless=asked.bodiless)
+        if (admitting := self._shared.check.admitting(asked.claim)) is not None:
+            return self._wait(stream, admitting, bodiless=asked.bodiless)
+        return self._ask_anew(stream, block, key)
 
     def _ask_anew(self, stream: int, block: bytes, key: bytes | None) -> None:
         attempt, bodiless = self._blocks.question(block)
@@ -99,17 +104,21 @@ class Http2:
             self._shared.memo.put(key, Asked(claim, bodiless))
         answer = self._shared.check.remembered(claim)
         if answer is None:
-            waiting = self._look_up(stream, attempt, bodiless=bodiless)
-            self._lookups[stream] = asyncio.get_running_loop().create_task(waiting)
+            self._wait(stream, self._shared.check(attempt), bodiless=bodiless)
         else:
             self._answer(stream, answer, self._shared.reply_block(answer), bodiless=bodiless)
 
-    async def _look_up(self, stream: int, attempt: Attempt, *, bodiless: bool) -> None:
+    def _wait(self, stream: int, answering: Coroutine[Any, Any, Answer], *, bodiless: bool) -> None:
+        waiting = self._answer_later(stream, answering, bodiless=bodiless)
+        self._lookups[stream] = asyncio.get_running_loop().create_task(waiting)
+
+    async def _answer_later(
+        self, stream: int, answering: Coroutine[Any, Any, Answer], *, bodiless: bool
+    ) -> None:
         try:
-            answer = await self._shared.check(attempt)
-            self._answer(
-                stream, answer, reply_block(answer), bodiless=bodiless
-            )  # with a lease it is like no other
+            answer = await answering
+            # Not kept: with a lease it is like no other.
+            self._answer(stream, answer, reply_block(answer), bodiless=bodiless)
         except Exception:  # noqa: BLE001 - a fault of ours; Envoy must hear of it, and denies what has no answer
             structlog.get_logger().exception("check_failed")
             self._connection.reset(stream, Http2Error.INTERNAL_ERROR)

@@ -153,6 +153,11 @@ class Project:
         self._expire(now)
         return tuple(self._leases)
 
+    def held(self, now: float) -> int:
+        """Count the leases that have not expired."""
+        self._expire(now)
+        return len(self._leases)
+
     def used(self, now: float) -> int:
         """Give the tokens that were used in the month so far."""
         return self._used if self._month == month(now) else 0
@@ -168,7 +173,7 @@ class Project:
             return Exceeded.REQUESTS
         if buckets.tokens is not None and buckets.tokens.level < 1:
             return Exceeded.TOKENS
-        if numbers.concurrency is not None and len(self.leases(now)) >= numbers.concurrency:
+        if numbers.concurrency is not None and self.held(now) >= numbers.concurrency:
             return Exceeded.CONCURRENCY
         return None
 

@@ -8,6 +8,8 @@ import enum
 from typing import Final
 from urllib.parse import quote
 
+from igw_ops.http2.header_blocks import literal
+
 PREFIX_BYTES: Final = 5
 """Before each message: whether it is compressed, and its length."""
 _MAX_TEXT: Final = 1_024
@@ -39,36 +41,19 @@ def prefix(size: int) -> bytes:
     return size.to_bytes(PREFIX_BYTES, "big")
 
 
-def _length(size: int) -> bytes:
-    """Give an integer with a prefix of seven bits (RFC 7541, 5.1)."""
-    if size < 0x7F:
-        return bytes([size])
-    size -= 0x7F
-    groups = [0x7F]
-    while size > 0x7F:
-        groups.append(size & 0x7F | 0x80)
-        size >>= 7
-    return bytes([*groups, size])
-
-
 def message(content: bytes) -> bytes:
     """Give a message, uncompressed, with its prefix."""
     return prefix(len(content)) + content
 
 
-def header(name: bytes, value: bytes) -> bytes:
-    """Give a header as a literal that enters no table; the name under 127 bytes."""
-    return b"\x00%c%b%b%b" % (len(name), name, _length(len(value)), value)
-
-
-OK_HEADERS: Final = b"\x88" + header(b"content-type", b"application/grpc")
+OK_HEADERS: Final = b"\x88" + literal(b"content-type", b"application/grpc")
 """`:status: 200` is entry 8 of HPACK's static table. The least that begins an answer."""
-RESPONSE_HEADERS: Final = OK_HEADERS + header(b"grpc-accept-encoding", b"identity")
+RESPONSE_HEADERS: Final = OK_HEADERS + literal(b"grpc-accept-encoding", b"identity")
 UNSUPPORTED_MEDIA_TYPE: Final = b"\x08\x03415"
 """`:status: 415`, by the name of the same entry: what comes is not gRPC."""
 
 
 def trailers(status: GrpcStatus, text: str = "") -> bytes:
     """Give the block that ends a call; the text is percent-encoded UTF-8, cut to what clients read."""
-    block = header(b"grpc-status", b"%d" % status)
-    return block + header(b"grpc-message", quote(text[:_MAX_TEXT], _UNESCAPED).encode()) if text else block
+    block = literal(b"grpc-status", b"%d" % status)
+    return block + literal(b"grpc-message", quote(text[:_MAX_TEXT], _UNESCAPED).encode()) if text else block

@@ -60,3 +60,20 @@ def _without_table() -> Decoder:
     decoder = Decoder(MAX_LIST_BYTES)
     decoder.max_allowed_table_size = decoder.header_table_size = 0
     return decoder
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    """Give a header as a literal that enters no table and is not Huffman-coded (RFC 7541, 6.2.2): the same anywhere."""
+    return b"\x00%b%b%b%b" % (_length(len(name)), name, _length(len(value)), value)
+
+
+def _length(size: int) -> bytes:
+    """Give an integer with a prefix of seven bits (RFC 7541, 5.1)."""
+    if size < 0x7F:
+        return bytes([size])
+    size -= 0x7F
+    groups = [0x7F]
+    while size > 0x7F:
+        groups.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([*groups, size])
