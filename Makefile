@@ -25,7 +25,7 @@ up: .venv/installed ## Install from nothing and run the whole gateway with the d
 	$(BIN)/igw up --demo
 
 test: .venv/installed ## Install from nothing and run all tests, with a real Envoy
-	$(BIN)/python -m pytest $(QUICK) --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest $(QUICK) --numprocesses 4 --dist loadfile
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK))
 
 check: .venv/installed build/stubs ## Lint, types, and the direction of imports
@@ -42,8 +42,9 @@ build/stubs: .venv/installed
 golden: .venv/installed ## Write the golden files anew; review the difference
 	IGW_REWRITE=1 $(BIN)/python -m pytest tests/golden tests/transcripts -q
 
-bench: .venv/installed ## Measure the gateway against plain Envoy (needs wrk), the API and a fleet; write docs/performance.md
+bench: .venv/installed ## Measure the gateway against plain Envoy (needs wrk), extauth (needs h2load), the API and a fleet; write docs/performance.md
 	for upstream in model envoy closing; do $(BIN)/python bench/gateway_tax.py --upstream $$upstream --write; done
+	$(BIN)/python bench/extauth.py --write
 	$(BIN)/python bench/api.py --write
 	$(BIN)/python bench/xds_fleet.py --write
 

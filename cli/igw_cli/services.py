@@ -229,14 +229,19 @@ def authority(
     tokens_file: TokensFile,
     port: Annotated[int, typer.Option(min=0, max=65535)] = 18100,
     host: Host = LOOPBACK,
+    service_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the bearer token that may ask for the limits of projects. Default: whoever asks may."
+        ),
+    ] = None,
     log_level: LogLevel = "info",
 ) -> None:
     """Run a local identity authority that answers as CoreWeave's and W&B's do."""
     from igw_demo.authority import AuthoritySettings, serve_authority  # noqa: PLC0415 - see above
 
-    run_service(
-        "authority", log_level, lambda stop: serve_authority(AuthoritySettings(tokens_file, host, port), stop)
-    )
+    settings = AuthoritySettings(tokens_file, host, port, service_token_file)
+    run_service("authority", log_level, lambda stop: serve_authority(settings, stop))
 
 
 @demo.command()

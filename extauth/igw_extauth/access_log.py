@@ -25,8 +25,11 @@ USAGE = "igw.usage"
 """The metadata that says what a model server's answer used."""
 MOST_TOKENS = 2**53
 """Of one request; a number above is not believed."""
-MAX_TEXT = 1024
-"""Characters of a lease or a project as logged; what is longer is not of ours."""
+MAX_TEXT = 4096
+"""Characters of a lease or a project as logged; what is longer is not of ours.
+
+A project whose entity has 256 characters of four bytes, percent-encoded, has 3082.
+"""
 
 
 def events(message: StreamAccessLogsMessage) -> list[Event]:
@@ -38,21 +41,26 @@ def event(entry: HTTPAccessLogEntry) -> Event | None:
     """Give what an entry says of a request that holds a slot; None for any other."""
     common = entry.common_properties
     lease = _text(common.metadata.filter_metadata, AUTHORIZED, LEASE)
-    project = entry.request.request_headers.get(PROJECT, "")
-    if not (0 < len(lease) <= MAX_TEXT and 0 < len(project) <= MAX_TEXT):
+    project = _decoded(entry.request.request_headers.get(PROJECT, ""))
+    if not (0 < len(lease) <= MAX_TEXT and project):
         return None
     match common.access_log_type:
         case AccessLogType.DownstreamPeriodic:
-            return Running(_decoded(project), lease)
+            return Running(project, lease)
         case AccessLogType.DownstreamEnd:
-            return Ended(_decoded(project), lease, _tokens(common.metadata.filter_metadata))
+            return Ended(project, lease, _tokens(common.metadata.filter_metadata))
         case _:
             return None
 
 
 def _decoded(value: str) -> str:
-    """Give the name that `answer.header_value` encoded."""
-    return unquote(value, errors="surrogatepass")
+    """Give the name that `answer.header_value` encoded; nothing for what it cannot have written."""
+    if len(value) > MAX_TEXT:
+        return ""
+    try:
+        return unquote(value, errors="surrogatepass")
+    except UnicodeDecodeError:
+        return ""
 
 
 def _text(metadata: Any, namespace: str, key: str) -> str:

@@ -248,7 +248,7 @@ def _answers(standing: Standing, entry: Entry, now: float) -> bool:
 async def identities(
     settings: Settings, secret: bytes, clock: Clock | None = None
 ) -> AsyncIterator[Identities]:
-    """Give the identities of a host while the context is open; `secret` keys its hashes (`hashing.key`).
+    """Give the identities of a host while the context is open; `secret` keys its hashes and seals (`hashing`).
 
     Each provider has a client of its own: an authority that hangs must not hold another's connections.
     """
@@ -260,7 +260,7 @@ async def identities(
         if settings.cache_url is not None:
             client = await stack.enter_async_context(redis_client(settings.cache_url))
             shared, revoked_set = (
-                SharedCache(client, freshness, clock),
+                SharedCache(client, secret, freshness, clock),
                 RevokedSet(client, kept.revocations, clock),
             )
             kept = replace(kept, shared=shared, revoked_set=revoked_set)
@@ -291,7 +291,8 @@ async def _following(revoked_set: RevokedSet, tell: Tell) -> AsyncIterator[None]
     following = asyncio.create_task(revoked_set.follow(tell))
     try:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(revoked_set.read.wait(), START_SECONDS)
+            async with asyncio.timeout(START_SECONDS):
+                await revoked_set.read.wait()
         yield
     finally:
         following.cancel()

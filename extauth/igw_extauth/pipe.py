@@ -24,7 +24,7 @@ from igw_extauth.sums import Families
 MAX_QUESTIONS = 4096
 """Of one worker, under way; beyond, they are refused at once to bound memory."""
 MAX_UNSENT_BYTES = 8 * 1024 * 1024
-"""What a side that does not read may be sent; beyond, reports are dropped: leases expire."""
+"""What a side that does not read may be sent; beyond, reports are dropped: leases expire. A worker is hung up on."""
 CONFIRM_SECONDS = 1.0
 """For a worker to confirm what it was told, or to tell what it counted."""
 RETRY_SECONDS = 1.0
@@ -224,6 +224,7 @@ class WorkerEnd:
         self._confirming: dict[int, asyncio.Future[None]] = {}
         self._answering: set[asyncio.Task[None]] = set()
         self._gone = False
+        self._deaf = False
         self._pipe: Pipe[FromWorker] = Pipe(messages.FROM_WORKER, self._take, self._lose)
 
     async def connect(self, sock: socket.socket, begin: messages.Begin) -> None:
@@ -244,6 +245,10 @@ class WorkerEnd:
         await self._confirmed(messages.Count)
 
     async def _confirmed(self, question: Callable[[int], Message]) -> bool:
+        if self._deaf or self._pipe.unsent > MAX_UNSENT_BYTES:
+            self._deaf = True
+            self.close()
+            return False  # what it remembers it may still use, until its process reads on and ends
         if self._gone:
             return True
         number = next(self._numbers)

@@ -106,7 +106,8 @@ class Remembered:
     async def _ask(self, provider: Provider, key: bytes, token: BearerToken) -> Identity:
         try:
             vouched = await self._keeper.identify(provider, key, token)
-            if key in self._forgotten:
+            while key in self._forgotten:
+                self._forgotten.discard(key)
                 vouched = await self._keeper.identify(provider, key, token)
             self._put(key, vouched)
             return vouched.identity
@@ -119,7 +120,7 @@ class Remembered:
             return  # what was said before holds as long as was said then
         self._known.pop(key, None)
         self._others.pop(key, None)
-        if vouched.seconds <= 0 or key in self._forgotten:
+        if vouched.seconds <= 0:
             return
         now = self._now()
         table = self._known if isinstance(vouched.identity, Known) else self._others

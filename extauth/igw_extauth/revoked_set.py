@@ -54,7 +54,7 @@ class RevokedSet:
         while True:
             try:
                 await self._connected()
-            except _FAILURES as error:
+            except Exception as error:  # noqa: BLE001 - whatever breaks here must not end hearing of revocations
                 self._outages.tell(type(error).__name__, self._clock.now())
             await asyncio.sleep(RETRY_SECONDS)
 

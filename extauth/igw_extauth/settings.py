@@ -1,5 +1,6 @@
 """What an operator may set, with bounds; wrong values fail here, by name, before anything starts."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -17,10 +18,12 @@ def _http_url(value: str) -> str:
 
 
 def _redis_url(value: str) -> str:
-    url = urlsplit(value)
-    if url.scheme not in {"redis", "rediss"} or not url.hostname:
-        raise ValueError("must be redis://host:port/database or rediss://…")
-    return value
+    # The texts of what `urlsplit` and `port` raise may quote a password.
+    with contextlib.suppress(ValueError):
+        url = urlsplit(value)
+        if url.scheme in {"redis", "rediss"} and url.hostname and url.port != 0:
+            return value
+    raise ValueError("must be redis://host:port/database or rediss://…")
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]

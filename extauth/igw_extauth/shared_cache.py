@@ -1,20 +1,24 @@
 """What several hosts remember of known tokens together, in Redis: as in memory, under a keyed hash; never a token.
 
+Each entry is sealed with the hosts' secret, for its own token: one that somebody else wrote or moved is not believed.
+
 A Redis that fails or hangs costs one look-up a second a tenth of a second, and nobody else anything. Clocks of hosts
 that share one must agree (NTP): an entry says when its token was checked in seconds since 1970.
 """
 
 import asyncio
+import hmac
 from typing import Annotated, Any
 
 import msgspec
 from aiocache import RedisCache
-from aiocache.serializers import BaseSerializer
+from aiocache.serializers import NullSerializer
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from igw_extauth import hashing
 from igw_extauth.breaker import Breaker, Tolerance
 from igw_extauth.freshness import Entry, Freshness
 from igw_extauth.identity import MAX_NAME_LENGTH, Known, Principal
@@ -41,7 +45,7 @@ def redis_client(url: str) -> "Redis":
 
 
 class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A value in Redis, as JSON; `checked_at` in seconds since 1970."""
+    """A value in Redis, as JSON behind its seal; `checked_at` in seconds since 1970."""
 
     name: _Name
     organizations: frozenset[_Name]
@@ -49,32 +53,36 @@ class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checked_at: float
 
 
-class _Serializer(BaseSerializer):  # type: ignore[misc] # aiocache has no types
-    DEFAULT_ENCODING = None  # bytes
+def _sealed(key: bytes, kept: _Kept, secret: bytes) -> bytes:
+    value = msgspec.json.encode(kept)
+    return hashing.seal(key, value, secret) + value
 
-    def dumps(self, value: _Kept) -> bytes:
-        return msgspec.json.encode(value)
 
-    def loads(self, value: bytes | None) -> _Kept | None:
-        try:
-            return None if value is None else msgspec.json.decode(value, type=_Kept)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
+def _opened(key: bytes, content: bytes, secret: bytes) -> _Kept | None:
+    """Give what hosts with this secret put under this key; None for anything else."""
+    seal, value = content[: hashing.SEAL_BYTES], content[hashing.SEAL_BYTES :]
+    if not hmac.compare_digest(seal, hashing.seal(key, value, secret)):
+        return None
+    try:
+        return msgspec.json.decode(value, type=_Kept)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 class _RedisCache(RedisCache):  # type: ignore[misc] # aiocache has no types
     """aiocache's Redis cache over a client of ours, which knows TLS and users."""
 
     def __init__(self, client: "Redis") -> None:
-        super().__init__(_Serializer(), namespace=NAMESPACE, timeout=TIMEOUT_SECONDS)
+        super().__init__(NullSerializer(encoding=None), namespace=NAMESPACE, timeout=TIMEOUT_SECONDS)
         self.client = client
 
 
 class SharedCache:
-    """The known tokens in one Redis; a failure of it is as if nothing were there."""
+    """The known tokens in one Redis; a failure of it is as if nothing were there. `secret` seals what is put there."""
 
-    def __init__(self, client: "Redis", freshness: Freshness, clock: Clock) -> None:
+    def __init__(self, client: "Redis", secret: bytes, freshness: Freshness, clock: Clock) -> None:
         self._cache = _RedisCache(client)
+        self._secret = secret
         self._freshness = freshness
         self._clock = clock
         self._breaker = Breaker(TOLERANCE)
@@ -83,7 +91,8 @@ class SharedCache:
 
     async def get(self, key: bytes) -> Entry | None:
         """Give a known token's entry, if there is one; whether it is still good is not said."""
-        kept: _Kept | None = await self._call("get", key)
+        content: bytes | None = await self._call("get", key)
+        kept = None if content is None else _opened(key, content, self._secret)
         if kept is None:
             return None
         principal = Principal(kept.name, kept.organizations, kept.entity)
@@ -98,7 +107,7 @@ class SharedCache:
             return
         principal = entry.identity.principal
         kept = _Kept(principal.name, principal.organizations, principal.entity, self._clock.wall() - age)
-        await self._call("set", key, kept, ttl=milliseconds / 1000)
+        await self._call("set", key, _sealed(key, kept, self._secret), ttl=milliseconds / 1000)
 
     async def delete(self, key: bytes) -> None:
         """Forget a token."""

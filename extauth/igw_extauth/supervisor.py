@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -99,29 +100,43 @@ class Workers:
         now = asyncio.get_running_loop().time
         while not self._stopping.is_set():
             began = now()
-            status = await self._live(number)
+            status = await self._lived(number)
             if self._stopping.is_set():
                 return
             if now() - began >= STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             log.error("worker_ended", number=number, status=status, again_in_seconds=pause)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             RESTARTS.inc()
 
+    async def _lived(self, number: int) -> int | str | None:
+        """Run a worker to its end, and give its exit status, or why the system let none be started."""
+        try:
+            return await self._live(number)
+        except OSError as error:
+            return error.strerror
+
     async def _live(self, number: int) -> int:
-        """Run a worker to its end, and give its exit status; negative is a signal's number."""
+        """Run a worker to its end, and give its exit status; negative is a signal's number. Raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
-            process = self._processes[number] = await self._started(theirs)
-        end = self._ends[number] = WorkerEnd(self._keeper)
+            try:
+                process = self._processes[number] = await self._started(theirs)
+            except OSError:
+                ours.close()
+                raise
+        end = WorkerEnd(self._keeper)
         await end.connect(ours, self._begin(number))
+        self._ends[number] = end
         if self._stopping.is_set():
             process.terminate()
         listening = asyncio.create_task(self._heard(number, end))
         status = await process.wait()
-        listening.cancel()
+        if not listening.cancel():
+            WORKERS.dec()
         self._bury(number)
         return status
 
@@ -130,6 +145,8 @@ class Workers:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "igw_extauth.worker", *map(str, inherited)),
             pass_fds=inherited,
+            # What a worker is to know the pipe tells; the URL of a Redis, which may hold a password, is not of that.
+            env={name: value for name, value in os.environ.items() if not name.startswith("IGW_")},
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C at the terminal is for this process alone
         )
@@ -150,6 +167,4 @@ class Workers:
         del self._processes[number]
         end = self._ends.pop(number)
         end.close()
-        if end.listening.is_set():
-            WORKERS.dec()
         self._past = sums.added([self._past, sums.lasting(end.counted)])

@@ -166,7 +166,9 @@ FAULTS = (
         allowed=IN_FLIGHT,
     ),
     restarted("extproc", "one `extproc` of 2"),
-    killed("authority", "the `authority`", why="tokens that are known pass for up to 60 s"),
+    killed(
+        "authority", "the `authority`", why="tokens that are known pass, for ten minutes after their time too"
+    ),
     killed("control-plane", "the `control-plane`", why="Envoys go on with what they have"),
     restarted("control-plane", "the `control-plane`"),
     killed("docker-proxy", "the `docker-proxy`", why="what is known of containers stays"),
@@ -176,7 +178,11 @@ FAULTS = (
         lambda stack: stack.compose("up", "--detach", "--no-deps", "--force-recreate", "envoy-1"),
     ),
     killed(
-        "redis", "`redis`", slowest=2.0, host=LIMITED, why="each `extauth` counts on its own until it is back"
+        "redis",
+        "`redis`",
+        slowest=2.0,
+        host=LIMITED,
+        why="each `extauth` counts on its own until it is back, concurrency is not limited",
     ),
     restarted("redis", "`redis`", host=LIMITED, why="counts begin anew"),
     paused("redis", "`redis`", hold=3, slowest=2, host=LIMITED, why="found within a second"),

@@ -27,7 +27,9 @@ Ask = Callable[[SecretStr], Awaitable[frozenset[str] | None]]
 AT_A_TIME = 8
 """Keys that W&B is asked of at once."""
 RETRY_SECONDS = 1.0
-"""After the first failure; twice as long after each further one, and no longer than between two checks."""
+"""After the first failure; twice as long after each further one, and no longer than between two checks..."""
+CLOSED_RETRY_SECONDS = 30.0
+"""... nor than this for a key of which nothing is known: nobody may use its gateways until it is."""
 SAVE_SECONDS = 0.1
 """Answers that come within this are written together."""
 
@@ -138,13 +140,15 @@ class KeyOwners:
             except Exception as error:  # noqa: BLE001 - whatever it is, W&B did not say; its text may quote the key
                 if not told:
                     log.warning(
-                        "W&B does not say whose a gateway's apiKey is; what it said last holds",
+                        "W&B does not say whose a gateway's apiKey is; what it said last, if anything, holds",
                         gateways=sorted(self._gateways.get(digest, ())),
                         error=type(error).__name__,
                     )
                 told = True
-                await asyncio.sleep(min(pause, self._seconds))
-                pause = min(2 * pause, self._seconds)
+                longest = self._seconds if digest in self._answers else CLOSED_RETRY_SECONDS
+                pause = min(pause, longest, self._seconds)
+                await asyncio.sleep(pause)
+                pause *= 2
                 continue
             pause, told = RETRY_SECONDS, False
             self._answered(digest, entities)

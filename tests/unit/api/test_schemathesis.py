@@ -90,7 +90,7 @@ def _config(url: str, phases: Sequence[str], kind: str) -> schemathesis.Config:
             "base-url": url,
             "seed": 1,
             "auth": {"openapi": {"bearer": {"bearer": ADMIN}}},
-            "generation": _STATEFUL if "stateful" in phases else {"max-examples": 10, "deterministic": True},
+            "generation": _STATEFUL if "stateful" in phases else {"max-examples": 6, "deterministic": True},
             "checks": {
                 # What the schema cannot say: the gateway exists, max is at least min, the network is allowed.
                 "positive_data_acceptance": {"enabled": False},

@@ -1,8 +1,11 @@
 """The local authority answers as the real ones are documented to (docs/inference-api.md, section 5)."""
 
 import asyncio
+import contextlib
 import itertools
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -329,6 +332,32 @@ async def test_serves_the_tokens_of_a_file(tmp_path: Path) -> None:
             assert (await limits(client, "s3rvice", entity="e", project="p"))[0] == 200
             assert (await limits(client, entity="e", project="p"))[0] == 401
         stop.set()
+
+
+async def test_the_command_keeps_limits_for_who_has_the_service_token(tmp_path: Path) -> None:
+    """`igw demo authority --service-token-file` answers others 401."""
+    (tmp_path / "service").write_text("s3rvice\n")
+    async with running(authority_app([])) as taken:
+        port = taken.port
+    files = (
+        "--tokens-file",
+        str(tmp_path / "tokens.json"),
+        "--service-token-file",
+        str(tmp_path / "service"),
+    )
+    command = (sys.executable, "-m", "igw_cli", "demo", "authority", "--port", str(port), *files)
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
+    try:
+        async with asyncio.timeout(20), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            while True:
+                with contextlib.suppress(httpx.ConnectError):
+                    assert (await limits(client, "s3rvice", entity="e", project="p"))[0] == 200
+                    break
+                await asyncio.sleep(0.05)
+            assert (await limits(client, entity="e", project="p"))[0] == 401
+    finally:
+        process.kill()
+        await process.wait()
 
 
 def test_shapes() -> None:

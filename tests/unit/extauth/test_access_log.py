@@ -39,6 +39,13 @@ def entry(
     return made
 
 
+def logged_as(project: str) -> HTTPAccessLogEntry:
+    """Give an entry whose project stands there as given."""
+    made = entry()
+    made.request.request_headers["x-igw-project"] = project
+    return made
+
+
 def said(*entries: HTTPAccessLogEntry) -> StreamAccessLogsMessage:
     """Give a message with entries."""
     message = StreamAccessLogsMessage()
@@ -64,13 +71,18 @@ def said(*entries: HTTPAccessLogEntry) -> StreamAccessLogsMessage:
         (entry(total_tokens="many"), Ended("team/p", "lease-1")),
         (entry(prompt_tokens=-2, completion_tokens=3), Ended("team/p", "lease-1", 3)),
         (entry(project="a%2Fb/é \ud800,x"), Ended("a%2Fb/é \ud800,x", "lease-1")),
+        (
+            entry(project="\U0001f600" * 256 + "/inference"),
+            Ended("\U0001f600" * 256 + "/inference", "lease-1"),
+        ),
+        (logged_as("team/%ff"), None),
         (entry(lease=None), None),
         (entry(lease=""), None),
         (entry(lease=5), None),
-        (entry(lease="x" * 2000), None),
+        (entry(lease="x" * 5000), None),
         (entry(project=None), None),
         (entry(project=""), None),
-        (entry(project="x" * 2000), None),
+        (entry(project="x" * 5000), None),
         (entry(AccessLogType.DownstreamStart), None),
         (entry(AccessLogType.UpstreamEnd), None),
         (entry(AccessLogType.NotSet), None),

@@ -68,6 +68,12 @@ class Host:
         if self.authority.open.is_set():
             await self.settled()
 
+    async def heard(self, revoked: bytes) -> None:
+        """Wait until workers were told to forget a key."""
+        async with asyncio.timeout(2):
+            while not any(revoked in keys for keys in self.told):  # noqa: ASYNC110 - a list has no event
+                await asyncio.sleep(0.005)
+
     async def settled(self) -> None:
         """Wait until no look-up is under way."""
         while self.identities._under_way:  # noqa: ASYNC110 - a table has no event

@@ -236,6 +236,21 @@ async def test_a_worker_that_is_gone_remembers_nothing() -> None:
         assert await at.end.forget(frozenset({KEY}))
 
 
+@on_both_loops
+async def test_a_worker_that_reads_nothing_is_hung_up_on() -> None:
+    """What it is not told it does not confirm, and what waits for it is bounded."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        end = WorkerEnd(Counter())
+        await end.connect(ours, messages.Begin(SECRET, 1, 1, 1, "info"))
+        keys = frozenset(n.to_bytes(32, "big") for n in range(100_000))
+        forgetting = [asyncio.create_task(end.forget(keys)) for _ in range(4)]
+        await until(lambda: end._gone)
+        await asyncio.gather(*forgetting)
+        assert not forgetting[-1].result()
+        assert not await end.forget(keys)
+
+
 @pytest.mark.parametrize("sent", [b"\0\0\0\x01\xc1", b"\xff\xff\xff\xff", b"\0\0\0\x02\x91\x01"])
 @on_both_loops
 async def test_bytes_that_are_no_message_end_the_conversation(sent: bytes) -> None:

@@ -110,6 +110,16 @@ async def test_an_outage_changes_nothing_not_even_over_a_restart(tmp_path: Path)
         assert told == {gateway_id(1): OwnedBy(frozenset({"eve"}))}
 
 
+async def test_a_key_of_which_nothing_is_known_is_asked_for_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an outage, however long, its gateways are not closed until the next check would be."""
+    monkeypatch.setattr(key_owners, "RETRY_SECONDS", 0.005)
+    monkeypatch.setattr(key_owners, "CLOSED_RETRY_SECONDS", 0.01)
+    wandb = Wandb()
+    async with running(wandb) as (owners, _):
+        owners.follow(change(keyed(1), whole=True))
+        await until(lambda: len(wandb.asked) > 20)
+
+
 async def test_a_key_is_asked_for_again_and_only_news_are_told() -> None:
     """A key that was withdrawn, or whose owner has other teams, is noticed; the same answer again is no news."""
     wandb = Wandb({KEY: frozenset({"ops"}), OTHER: frozenset({"eve"})})
