@@ -20,13 +20,8 @@ CONNECT_SECONDS = 2
 CONNECTIONS = 64
 KEEPALIVE_SECONDS = 30
 
-_ANSWERS = {
-    httpx.codes.BAD_REQUEST,
-    httpx.codes.UNAUTHORIZED,
-    httpx.codes.FORBIDDEN,
-    httpx.codes.NOT_FOUND,
-}
-"""Statuses that say of the token that it is not valid; any other says nothing of it."""
+_ANSWERS = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
+"""Statuses that say of the token that it is not valid; any other, such as a wrong URL's, says nothing of it."""
 _PASSING = {httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT}
 """Statuses of something between, or of one server of several: the next question may be answered."""
 _VIEWER = {"query": "query { viewer { id entity username teams { edges { node { name } } } } }"}

@@ -44,7 +44,7 @@ async def viewer(authority: FakeAuthority) -> Identity:
     ("mode", "identity"),
     [
         (Mode.TRUE, KNOWN_ANN),
-        (Mode.MISSING, Unknown()),
+        (Mode.MISSING, Unavailable("status 404")),
         (Mode.FAILING, Unavailable("status 500")),
         (Mode.BUSY, Unavailable("status 503")),
         (Mode.THROTTLING, Unavailable("status 429")),

@@ -161,12 +161,11 @@ CASES = {
     "8 KiB token": Case(COREWEAVE, bearer(cw("a" * 8192)), NO_KEY),
     "no gateway": Case(None, bearer(cw("ann")), NO_GATEWAY),
     "no gateway and no token": Case(None, (), NO_GATEWAY),
-    "authority does not know the question": Case(COREWEAVE, bearer(cw("missing")), BAD_KEY),
     **{
         f"{provider.provider}: authority is {mode.name}": Case(provider, bearer(shape(mode.name)), LATER)
         for provider, shape in ((COREWEAVE, cw), (WANDB, wb))
         for mode in Mode
-        if mode not in {Mode.TRUE, Mode.MISSING}
+        if mode is not Mode.TRUE
     },
 }
 
@@ -187,7 +186,6 @@ async def fake() -> AsyncIterator[FakeAuthority]:
             wb("SLOW"): Person("slow", "team-a"),
         }
         authority.modes |= {shape(mode.name): mode for shape in (cw, wb) for mode in Mode}
-        authority.modes[cw("missing")] = Mode.MISSING
         yield authority
 
 
