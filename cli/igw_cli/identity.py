@@ -10,7 +10,7 @@ from typing import assert_never
 
 from igw_api.authentication import Identify, IdentityUnavailableError, Principal
 from igw_extauth import hashing
-from igw_extauth.identities import Identities, identities
+from igw_extauth.identities.kept import Identities, identities
 from igw_extauth.identity import Identity, Known, Unavailable, Unknown
 from igw_extauth.secret import BearerToken
 from igw_extauth.settings import Settings

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import assert_never
 
-from igw_extauth.authorities import Wandb, authority_client
+from igw_extauth.authority.authorities import Wandb, authority_client
 from igw_extauth.identity import Identity, Known, Unavailable, Unknown
 from igw_extauth.secret import BearerToken
 from igw_extauth.settings import Settings

@@ -1,7 +1,7 @@
 """What the workers of a host ask the one that keeps identities and counts for all of them: messages and a protocol.
 
 A worker answers what it remembers; for anything else it asks the keeper, which stands in the same process when there
-is one worker, and else at the other end of a socket (`igw_extauth.pipe`).
+is one worker, and else at the other end of a socket (`igw_extauth.host.pipe`).
 """
 
 from collections.abc import Sequence

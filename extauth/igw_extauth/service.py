@@ -10,12 +10,12 @@ import structlog
 from igw_ops.listening import listening_socket
 from igw_ops.server import own_metrics, serving
 
-from igw_extauth import operations
-from igw_extauth.front import Front, Listening, listening
-from igw_extauth.keeping import LocalKeeper, keeping
+from igw_extauth.host import operations
+from igw_extauth.host.keeping import LocalKeeper, keeping
+from igw_extauth.host.supervisor import Workers
 from igw_extauth.metrics import WORKERS
 from igw_extauth.settings import Settings
-from igw_extauth.supervisor import Workers
+from igw_extauth.wire.front import Front, Listening, listening
 
 
 @dataclass(frozen=True, slots=True)

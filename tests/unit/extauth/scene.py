@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import pytest
 import uvloop
 from igw_extauth.check import Check
-from igw_extauth.http_connection import Connection
-from igw_extauth.http_shell import HttpServer
 from igw_extauth.identity import Identity, Known, Principal, Unknown
 from igw_extauth.keeper import Admission, Event, Vouched
 from igw_extauth.remembered import Remembered
 from igw_extauth.secret import BearerToken
+from igw_extauth.wire.http_connection import Connection
+from igw_extauth.wire.http_shell import HttpServer
 from igw_model.policy import Provider
 from igw_ops.listening import listening_socket
 

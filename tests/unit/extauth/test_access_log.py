@@ -9,11 +9,11 @@ import pytest
 import pytest_asyncio
 from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType, HTTPAccessLogEntry
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
-from igw_extauth.access_log import METHOD, MOST_TOKENS, event, events
 from igw_extauth.answer import header_value
-from igw_extauth.front import Front, listening
 from igw_extauth.keeper import Ended, Event, Running
 from igw_extauth.settings import Settings
+from igw_extauth.wire.access_log import METHOD, MOST_TOKENS, event, events
+from igw_extauth.wire.front import Front, listening
 
 from tests.unit.extauth.scene import Counter, until
 

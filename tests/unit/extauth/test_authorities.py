@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from igw_extauth.authorities import CoreWeave, Wandb, authority_client
+from igw_extauth.authority.authorities import CoreWeave, Wandb, authority_client
 from igw_extauth.identity import Identity, Known, Principal, Unavailable, Unknown
 from igw_extauth.secret import BearerToken
 

@@ -2,8 +2,8 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from igw_extauth.breaker import Breaker, Permit, State, Tolerance
-from igw_extauth.bucket import Bucket
+from igw_extauth.authority.breaker import Breaker, Permit, State, Tolerance
+from igw_extauth.authority.bucket import Bucket
 
 
 def call(breaker: Breaker, now: float, *, failed: bool) -> bool:

@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from igw_extauth.freshness import Entry, Freshness, Standing, vouched
+from igw_extauth.identities.freshness import Entry, Freshness, Standing, vouched
+from igw_extauth.identities.revocations import Revocations, revoked_seconds
 from igw_extauth.identity import Known, Principal, Unavailable, Unknown
 from igw_extauth.keeper import Vouched
-from igw_extauth.revocations import Revocations, revoked_seconds
 
 ANN = Known(Principal("ann", frozenset({"org-1"})))
 RULE = Freshness(60, 600, 10)

@@ -8,9 +8,9 @@ import grpc
 import pytest
 import pytest_asyncio
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
-from igw_extauth.front import Front, listening
 from igw_extauth.keeper import Admitted, Ended, Levels
 from igw_extauth.settings import Settings
+from igw_extauth.wire.front import Front, listening
 from igw_model.policy import Policy, Provider, policy_extensions
 
 from tests.unit.extauth.scene import Counter, until

@@ -10,12 +10,12 @@ from hpack import Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 from igw_extauth.check import Check, Settled
-from igw_extauth.conversation import Shared
 from igw_extauth.decision import Deny
-from igw_extauth.http2 import MAX_STREAMS, Http2
-from igw_extauth.memo import Asked, Memo
 from igw_extauth.remembered import Remembered
 from igw_extauth.secret import BearerToken
+from igw_extauth.wire.conversation import Shared
+from igw_extauth.wire.http2 import MAX_STREAMS, Http2
+from igw_extauth.wire.memo import Asked, Memo
 from igw_model.policy import Provider
 from igw_ops.http2 import frames
 from igw_ops.http2.frames import Frame, Http2Error

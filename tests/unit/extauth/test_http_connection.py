@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from igw_extauth.http1 import Http1
+from igw_extauth.wire.http1 import Http1
 
 from tests.unit.extauth.scene import Scene, on_both_loops, scene, until
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from igw_extauth.attempt import Attempt
-from igw_extauth.http_request import (
+from igw_extauth.secret import BearerToken
+from igw_extauth.wire.http_request import (
     BAD_REQUEST,
     BODY_TOO_LARGE,
     HEAD_TOO_LARGE,
@@ -18,7 +19,6 @@ from igw_extauth.http_request import (
     Request,
     RequestReader,
 )
-from igw_extauth.secret import BearerToken
 from igw_model.policy import Policy, Provider
 
 POLICY = Policy(Provider.COREWEAVE, "org-1", "gw-1")

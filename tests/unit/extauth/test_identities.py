@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from igw_extauth import hashing
-from igw_extauth.cache import Memory
-from igw_extauth.freshness import Entry, Failure
-from igw_extauth.identities import MAX_LOOKUPS, Identities, identities
+from igw_extauth.authority.lane import KNOWN_CALLS, NEW_CALLS
+from igw_extauth.identities.cache import Memory
+from igw_extauth.identities.freshness import Entry, Failure
+from igw_extauth.identities.kept import MAX_LOOKUPS, Identities, identities
 from igw_extauth.identity import Identity, Known, Principal, Unavailable, Unknown
 from igw_extauth.keeper import Vouched
-from igw_extauth.lane import KNOWN_CALLS, NEW_CALLS
 from igw_extauth.secret import BearerToken
 from igw_extauth.settings import Settings
 from igw_extauth.timing import Clock

@@ -13,14 +13,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from igw_extauth import hashing
-from igw_extauth.cache import Memory
-from igw_extauth.freshness import Entry, Freshness
-from igw_extauth.identities import Identities, Kept
+from igw_extauth.authority.lane import lanes
+from igw_extauth.identities.cache import Memory
+from igw_extauth.identities.freshness import Entry, Freshness
+from igw_extauth.identities.kept import Identities, Kept
+from igw_extauth.identities.revocations import Revocations, all_keys, revoked_seconds
 from igw_extauth.identity import Identity, Known, Principal, Unavailable, Unknown
 from igw_extauth.keeper import Admission, Event, Vouched
-from igw_extauth.lane import lanes
 from igw_extauth.remembered import Remembered
-from igw_extauth.revocations import Revocations, all_keys, revoked_seconds
 from igw_extauth.secret import BearerToken
 from igw_extauth.timing import Clock
 from igw_model.policy import Provider

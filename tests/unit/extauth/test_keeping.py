@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from igw_extauth.hashing import SECRET_BYTES
-from igw_extauth.keeping import SecretFileError, secret_of
+from igw_extauth.host.keeping import SecretFileError, secret_of
 
 
 def test_without_a_file_each_start_has_its_own() -> None:

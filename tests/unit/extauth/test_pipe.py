@@ -10,7 +10,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from igw_extauth import messages
+from igw_extauth.host import messages
+from igw_extauth.host.pipe import MAX_QUESTIONS, PipeKeeper, WorkerEnd
+from igw_extauth.host.sums import Family
 from igw_extauth.identity import Identity, Known, Principal, Unavailable, Unknown
 from igw_extauth.keeper import (
     Admission,
@@ -24,9 +26,7 @@ from igw_extauth.keeper import (
     Running,
     Vouched,
 )
-from igw_extauth.pipe import MAX_QUESTIONS, PipeKeeper, WorkerEnd
 from igw_extauth.secret import BearerToken
-from igw_extauth.sums import Family
 from igw_model.policy import Provider
 
 from tests.unit.extauth.scene import Counter, on_both_loops, until

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from igw_extauth import hashing
-from igw_extauth.identities import identities
+from igw_extauth.identities.kept import identities
 from igw_extauth.identity import Known, Principal, Unknown
 from igw_extauth.metrics import SHARED_CACHE
 from igw_extauth.secret import BearerToken

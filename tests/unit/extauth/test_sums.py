@@ -1,6 +1,6 @@
 """What several processes count, added up."""
 
-from igw_extauth.sums import Families, Family, added, exposition, families, lasting, summable
+from igw_extauth.host.sums import Families, Family, added, exposition, families, lasting, summable
 from igw_ops.tally import Tally
 from igw_ops.timings import Timings
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import httpx
 import pytest
 import pytest_asyncio
-from igw_extauth.front import Front, listening
 from igw_extauth.keeper import Admission, Admitted, Exceeded, Held, Level, Levels
 from igw_extauth.settings import Settings
+from igw_extauth.wire.front import Front, listening
 from igw_model.openai import ApiError
 from igw_model.policy import Access, Policy, Provider, policy_text
 

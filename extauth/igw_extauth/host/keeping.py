@@ -10,7 +10,7 @@ from pathlib import Path
 from igw_model.policy import Provider
 
 from igw_extauth import hashing
-from igw_extauth.identities import Identities, identities
+from igw_extauth.identities.kept import Identities, identities
 from igw_extauth.keeper import Admission, Event, Vouched
 from igw_extauth.limits.counting import Limits, limits
 from igw_extauth.secret import BearerToken

@@ -11,8 +11,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from igw_extauth.identities.revocations import MOST, Revocations
 from igw_extauth.outage import OutageLog
-from igw_extauth.revocations import MOST, Revocations
 from igw_extauth.timing import Clock
 
 NAME = "igw:revoked"

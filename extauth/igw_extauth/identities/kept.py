@@ -14,18 +14,18 @@ import structlog
 from igw_model.policy import Provider
 
 from igw_extauth import hashing
-from igw_extauth.authorities import Authority, CoreWeave, Wandb, authority_client
-from igw_extauth.cache import Memory, Shared
-from igw_extauth.freshness import Entry, Freshness, Standing, vouched
+from igw_extauth.authority.authorities import Authority, CoreWeave, Wandb, authority_client
+from igw_extauth.authority.lane import SPARED, TOO_MANY, Lanes, lanes
+from igw_extauth.identities.cache import Memory, Shared
+from igw_extauth.identities.freshness import Entry, Freshness, Standing, vouched
+from igw_extauth.identities.revocations import Revocations, all_keys, revoked_seconds
+from igw_extauth.identities.revoked_set import RevokedSet, Tell
+from igw_extauth.identities.shared_cache import SharedCache, redis_client
 from igw_extauth.identity import Known, Unavailable, Unknown
 from igw_extauth.keeper import Vouched
-from igw_extauth.lane import SPARED, TOO_MANY, Lanes, lanes
 from igw_extauth.metrics import REVOCATIONS, STALE_ANSWERS
-from igw_extauth.revocations import Revocations, all_keys, revoked_seconds
-from igw_extauth.revoked_set import RevokedSet, Tell
 from igw_extauth.secret import BearerToken
 from igw_extauth.settings import Settings
-from igw_extauth.shared_cache import SharedCache, redis_client
 from igw_extauth.timing import Clock
 
 MAX_LOOKUPS = 1024

@@ -1,4 +1,4 @@
-"""One worker, a process of its own: ``python -m igw_extauth.worker <pipe> <HTTP> <gRPC>``, inherited sockets by number.
+"""One worker: ``python -m igw_extauth.host.worker <pipe> <HTTP> <gRPC>``, inherited sockets by number.
 
 It accepts from sockets that all workers share, and asks the keeper over the pipe. It ends when it is asked to, or when
 the keeper is gone: after what is under way.
@@ -14,9 +14,9 @@ import sys
 import structlog
 from igw_ops import logs, process
 
-from igw_extauth.front import Front, Listening
-from igw_extauth.pipe import PipeKeeper
-from igw_extauth.sums import families, summable
+from igw_extauth.host.pipe import PipeKeeper
+from igw_extauth.host.sums import families, summable
+from igw_extauth.wire.front import Front, Listening
 
 _PR_SET_PDEATHSIG = 1
 

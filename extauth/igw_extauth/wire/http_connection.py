@@ -3,9 +3,9 @@
 import asyncio
 from typing import Any
 
-from igw_extauth.conversation import Conversation, Shared
-from igw_extauth.http1 import Http1
-from igw_extauth.http2 import Http2
+from igw_extauth.wire.conversation import Conversation, Shared
+from igw_extauth.wire.http1 import Http1
+from igw_extauth.wire.http2 import Http2
 
 IDLE_SECONDS = 75.0
 """From what we sent last to the next, be the caller silent or slow. Envoy closes after 30 s itself."""

@@ -22,12 +22,12 @@ from igw_ops.grpc.call import Call, Limits, Stream
 from igw_ops.grpc.server import Server, serve_on
 from igw_ops.grpc.wire import GrpcStatus
 
-from igw_extauth import access_log
-from igw_extauth.access_log import LogStream
 from igw_extauth.answer import Answer, Headers
 from igw_extauth.attempt import Attempt, bearer_token, project_text
 from igw_extauth.check import Check
 from igw_extauth.keeper import Keeper
+from igw_extauth.wire import access_log
+from igw_extauth.wire.access_log import LogStream
 
 METHOD = "/envoy.service.auth.v3.Authorization/Check"
 LIMITS = Limits(streams=1000, message_bytes=256 * 1024)

@@ -10,9 +10,9 @@ from enum import StrEnum
 
 from igw_model.policy import Provider
 
-from igw_extauth.authorities import CONNECTIONS, Authority
-from igw_extauth.breaker import Breaker, Permit, Tolerance
-from igw_extauth.bucket import Bucket
+from igw_extauth.authority.authorities import CONNECTIONS, Authority
+from igw_extauth.authority.breaker import Breaker, Permit, Tolerance
+from igw_extauth.authority.bucket import Bucket
 from igw_extauth.identity import Identity, Unavailable
 from igw_extauth.metrics import AUTHORITY_BREAKER, AUTHORITY_CALLS, AUTHORITY_REFUSED, AUTHORITY_SECONDS
 from igw_extauth.outage import OutageLog

@@ -13,12 +13,12 @@ from typing import Any
 
 import structlog
 
-from igw_extauth import messages, sums
-from igw_extauth.front import GRACE_SECONDS, Listening
-from igw_extauth.keeping import LocalKeeper
+from igw_extauth.host import messages, sums
+from igw_extauth.host.keeping import LocalKeeper
+from igw_extauth.host.pipe import WorkerEnd
 from igw_extauth.metrics import RESTARTS, WORKERS
-from igw_extauth.pipe import WorkerEnd
 from igw_extauth.settings import Settings
+from igw_extauth.wire.front import GRACE_SECONDS, Listening
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
@@ -143,7 +143,7 @@ class Workers:
     async def _started(self, pipe: socket.socket) -> Process:
         inherited = (pipe.fileno(), self._sockets.http.fileno(), self._sockets.grpc.fileno())
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "igw_extauth.worker", *map(str, inherited)),
+            *(sys.executable, "-m", "igw_extauth.host.worker", *map(str, inherited)),
             pass_fds=inherited,
             # What a worker is to know the pipe tells; the URL of a Redis, which may hold a password, is not of that.
             env={name: value for name, value in os.environ.items() if not name.startswith("IGW_")},

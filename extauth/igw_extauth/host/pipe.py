@@ -14,12 +14,12 @@ import msgspec
 import structlog
 from igw_model.policy import Provider
 
-from igw_extauth import messages
+from igw_extauth.host import messages
+from igw_extauth.host.messages import FromWorker, Message, ToWorker
+from igw_extauth.host.sums import Families
 from igw_extauth.identity import Unavailable
 from igw_extauth.keeper import Admission, Admitted, Ended, Event, Exceeded, Held, Keeper, Levels, Vouched
-from igw_extauth.messages import FromWorker, Message, ToWorker
 from igw_extauth.secret import BearerToken
-from igw_extauth.sums import Families
 
 MAX_QUESTIONS = 4096
 """Of one worker, under way; beyond, they are refused at once to bound memory."""

@@ -5,7 +5,7 @@ from igw_ops.http2 import header_blocks
 
 from igw_extauth.answer import Answer
 from igw_extauth.attempt import Attempt, bearer_token, project_text
-from igw_extauth.http_request import Policies
+from igw_extauth.wire.http_request import Policies
 
 _POLICY = POLICY.encode()
 _PROJECT = OPENAI_PROJECT.encode()

@@ -1,7 +1,7 @@
 """What a host remembers of tokens: what their authority said, under a keyed hash; never a token.
 
 Two bounded tables, so that a flood of unknown tokens evicts no known one. How long an entry is good for is for
-`igw_extauth.freshness` to say; what is no longer good is overwritten or evicted, and needs no timer.
+`igw_extauth.identities.freshness` to say; what is no longer good is overwritten or evicted, and needs no timer.
 """
 
 from collections import OrderedDict
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from aiocache import SimpleMemoryCache
 
-from igw_extauth.freshness import Entry, Failure
+from igw_extauth.identities.freshness import Entry, Failure
 
 
 class BoundedMemoryCache(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no types

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from igw_ops.listening import listening_socket
 
 from igw_extauth.check import Check
-from igw_extauth.grpc_shell import GrpcServer
-from igw_extauth.http_shell import HttpServer
 from igw_extauth.keeper import Keeper
 from igw_extauth.remembered import Remembered
 from igw_extauth.settings import Settings
+from igw_extauth.wire.grpc_shell import GrpcServer
+from igw_extauth.wire.http_shell import HttpServer
 
 GRACE_SECONDS = 3.0
 """For checks under way when the process is asked to stop."""

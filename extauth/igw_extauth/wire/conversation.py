@@ -7,10 +7,10 @@ from typing import Protocol
 
 from igw_extauth.answer import Answer
 from igw_extauth.check import Check
-from igw_extauth.header_block import reply_block
-from igw_extauth.http_reply import reply
-from igw_extauth.http_request import Policies
-from igw_extauth.memo import Memo
+from igw_extauth.wire.header_block import reply_block
+from igw_extauth.wire.http_reply import reply
+from igw_extauth.wire.http_request import Policies
+from igw_extauth.wire.memo import Memo
 
 REMEMBERED_REPLIES = 10_000
 REMEMBERED_BLOCKS = 10_000

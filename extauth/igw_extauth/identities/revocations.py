@@ -10,7 +10,7 @@ from collections.abc import Callable
 from igw_model.policy import Provider
 
 from igw_extauth import hashing
-from igw_extauth.freshness import Freshness
+from igw_extauth.identities.freshness import Freshness
 
 MOST = 10_000
 """Revocations remembered at once; beyond, the oldest is dropped: its token is its authority's alone to refuse."""

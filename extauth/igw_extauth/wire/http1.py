@@ -12,9 +12,9 @@ from typing import assert_never
 import structlog
 
 from igw_extauth.answer import Answer
-from igw_extauth.conversation import Link, Shared, reply_once
-from igw_extauth.http_reply import refusal_reply
-from igw_extauth.http_request import Refusal, Request, RequestReader
+from igw_extauth.wire.conversation import Link, Shared, reply_once
+from igw_extauth.wire.http_reply import refusal_reply
+from igw_extauth.wire.http_request import Refusal, Request, RequestReader
 
 
 class Http1:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from igw_extauth.answer import Answer
-from igw_extauth.http_request import Refusal
+from igw_extauth.wire.http_request import Refusal
 
 
 def reply(answer: Answer, *, bodiless: bool, last: bool) -> bytes:

@@ -2,7 +2,7 @@
 
 In: a token of the right shape. Out: its identity. A failure of the authority is `Unavailable`, never an
 exception, and never `Unknown`: an outage must not tell callers that their keys are bad. When and how often an
-authority is asked is not here (`igw_extauth.lane`).
+authority is asked is not here (`igw_extauth.authority.lane`).
 """
 
 from collections.abc import Callable

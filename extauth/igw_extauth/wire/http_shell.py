@@ -10,8 +10,8 @@ import socket
 from igw_ops.accepting import Accepting
 
 from igw_extauth.check import Check
-from igw_extauth.conversation import Shared
-from igw_extauth.http_connection import IDLE_SECONDS, Connection
+from igw_extauth.wire.conversation import Shared
+from igw_extauth.wire.http_connection import IDLE_SECONDS, Connection
 
 BACKLOG = 2048
 """Connections that the system holds until we accept them."""

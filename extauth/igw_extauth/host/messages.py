@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from igw_model.policy import Provider
 
+from igw_extauth.host.sums import Family
 from igw_extauth.identity import Known, Unavailable, Unknown
 from igw_extauth.keeper import Admitted, Ended, Event, Held, Running, Vouched
-from igw_extauth.sums import Family
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 """Of one message; more than any is. A longer one ends the conversation."""

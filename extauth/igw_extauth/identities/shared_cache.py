@@ -19,8 +19,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from igw_extauth import hashing
-from igw_extauth.breaker import Breaker, Tolerance
-from igw_extauth.freshness import Entry, Freshness
+from igw_extauth.authority.breaker import Breaker, Tolerance
+from igw_extauth.identities.freshness import Entry, Freshness
 from igw_extauth.identity import MAX_NAME_LENGTH, Known, Principal
 from igw_extauth.metrics import SHARED_CACHE
 from igw_extauth.outage import OutageLog

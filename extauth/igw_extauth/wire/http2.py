@@ -15,9 +15,9 @@ from igw_ops.http2.frames import Http2Error
 from igw_ops.http2.peer import Peer
 
 from igw_extauth.answer import Answer
-from igw_extauth.conversation import Link, Shared
-from igw_extauth.header_block import HeaderBlocks, reply_block
-from igw_extauth.memo import Asked
+from igw_extauth.wire.conversation import Link, Shared
+from igw_extauth.wire.header_block import HeaderBlocks, reply_block
+from igw_extauth.wire.memo import Asked
 
 MAX_STREAMS = 1000
 """Checks at once on one connection, which is one worker of Envoy's; it opens another for more."""

@@ -1,0 +1,1 @@
+"""Who is asked whose a token is, and how they are spared."""

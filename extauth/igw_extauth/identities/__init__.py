@@ -1,0 +1,1 @@
+"""What one host keeps of tokens, and for how long."""
