@@ -30,6 +30,13 @@ FORBIDDEN = {
 PURE = [
     "igw_model",
     "igw_agent.cache",
+    "igw_extauth.answer",
+    "igw_extauth.attempt",
+    "igw_extauth.decision",
+    "igw_extauth.authority.breaker",
+    "igw_extauth.authority.bucket",
+    "igw_extauth.identities.freshness",
+    "igw_extauth.identities.revocations",
     "igw_extauth.limits.project",
     "igw_extauth.limits.admission",
     "igw_ops.grpc.connection",
