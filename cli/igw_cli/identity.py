@@ -22,7 +22,7 @@ from igw_model.policy import Provider
 async def coreweave(settings: Settings) -> AsyncIterator[Identify]:
     """Give the function that says whose a CoreWeave token is; other tokens are nobody's."""
     secret = secrets.token_bytes(hashing.SECRET_BYTES)
-    async with identities(settings, secret) as known:
+    async with identities(settings, secret, providers=[Provider.COREWEAVE]) as known:
         yield lambda token: _principal(known, secret, BearerToken(token))
 
 

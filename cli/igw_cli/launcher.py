@@ -22,12 +22,13 @@ import httpx
 import structlog
 import typer
 from igw_ops import logs
+from igw_ops.parent import end_with_parent
 from igw_xds.bootstrap import Node, bootstrap
 from igw_xds.settings import HostPort
 
 from igw_cli.admin import Admin
 from igw_cli.drain import Activity, Drain, Step
-from igw_cli.ending import cause_of, end_with_parent
+from igw_cli.ending import cause_of
 from igw_cli.envoy import envoy_argv, envoy_command
 from igw_cli.options import LogLevel, fail, host_port, ip_address
 

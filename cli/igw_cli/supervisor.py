@@ -9,7 +9,9 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from igw_cli.ending import cause_of, end_with_parent
+from igw_ops.parent import end_with_parent
+
+from igw_cli.ending import cause_of
 from igw_cli.layout import Child
 
 STOP_SECONDS = 3.0

@@ -1,11 +1,11 @@
 """The pipeline of one check, attempt to answer; all shells call it."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
-from typing import Any, assert_never
+from typing import assert_never
 
 from igw_model.policy import Policy, Provider
 
@@ -13,10 +13,11 @@ from igw_extauth import hashing
 from igw_extauth.answer import Answer, admitted, answer, held
 from igw_extauth.attempt import Attempt
 from igw_extauth.decision import Allow, Decision, Deny, decide
-from igw_extauth.identity import Unknown
+from igw_extauth.identity import Identity, Unknown
 from igw_extauth.keeper import Admission, Admitted, Ended, Held, Keeper
 from igw_extauth.metrics import CHECK_SECONDS, CHECKS
 from igw_extauth.remembered import Remembered
+from igw_extauth.secret import BearerToken
 
 REMEMBERED_ANSWERS = 10_000
 """Encoding a principal's headers anew costs more than finding them."""
@@ -51,22 +52,19 @@ class Check:
         self._keeper = keeper
         self._answer = lru_cache(REMEMBERED_ANSWERS)(answer)
 
-    async def __call__(self, attempt: Attempt) -> Answer:
-        """Answer an attempt, and count it."""
+    async def __call__(self, claim: Claim, token: Callable[[], BearerToken | None]) -> Answer:
+        """Answer a claim, and count it; `token` is called only if somebody must be asked whose it is."""
         begun = perf_counter()
-        claim = self.claim(attempt)
         match claim:
             case Settled():
                 return self._settled(claim, begun)
-            case Keyed(policy, key) if attempt.token is not None:
-                identity = self._remembered.get(key)
-                if identity is None:
-                    identity = await self._remembered.identify(policy.provider, key, attempt.token)
-                decision = decide(policy, identity, claim.project)
+            case Keyed(policy, _, project):
+                decision = decide(policy, await self._identity(claim, token), project)
                 if policy.limited and isinstance(decision, Allow):
                     return await self._admitted(claim, decision, begun)
                 return self._answered(claim, decision, begun)
-        raise AssertionError("a keyed claim has a token")
+            case _:
+                assert_never(claim)
 
     def claim(self, attempt: Attempt) -> Claim:
         """Give what an attempt comes to; the same attempt always comes to the same."""
@@ -97,13 +95,14 @@ class Check:
             case _:
                 assert_never(claim)
 
-    def admitting(self, claim: Claim) -> Coroutine[Any, Any, Answer] | None:
-        """Give the wait for a slot of a claim, if that is all it takes; else None."""
-        if not isinstance(claim, Keyed) or not claim.policy.limited:
-            return None
+    async def _identity(self, claim: Keyed, token: Callable[[], BearerToken | None]) -> Identity:
         identity = self._remembered.get(claim.key)
-        decision = None if identity is None else decide(claim.policy, identity, claim.project)
-        return self._admitted(claim, decision, perf_counter()) if isinstance(decision, Allow) else None
+        if identity is not None:
+            return identity
+        known = token()
+        if known is None:
+            raise AssertionError("a keyed claim has a token")
+        return await self._remembered.identify(claim.policy.provider, claim.key, known)
 
     async def _admitted(self, claim: Keyed, allow: Allow, begun: float) -> Answer:
         """Take a slot for a request that may pass; it is given back when nobody waits for the answer any more."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.real_envoy.running import Running, igw_up
+from tests.redis_server import RedisServer, redis_server
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +21,10 @@ def own_gateway(tmp_path: Path) -> Iterator[Running]:
     """A running demo of the test's own, to change and to break."""
     with igw_up(tmp_path / "up", "--demo") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Run a Redis for the tests of one module."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server

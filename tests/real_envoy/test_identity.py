@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from tests.real_envoy.running import Running, eventually, igw_up
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer
 
 CACHE_SECONDS = 1.0
 STALE_SECONDS = 4.0
@@ -33,12 +33,6 @@ FAULTS: dict[str, dict[str, Any]] = {
     "huge": {"kind": "huge", "size": 1 << 20},
     "hanging up": {"kind": "hang_up"},
 }
-
-
-@pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

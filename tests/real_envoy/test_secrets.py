@@ -17,7 +17,7 @@ import redis
 
 from tests.real_envoy.running import Running, chat, igw_up
 from tests.real_envoy.test_api import Api
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer
 
 GATEWAY = "aaaaaaaa-0000-4000-8000-0000000000aa"
 HOST = "keyed.localhost"
@@ -25,12 +25,6 @@ UNKNOWN = "CW-SECRET-nobody-has-this-one-0123456789"
 UNKNOWN_KEY = "k" * 20 + "-nobody-has-this-one-0123456789"
 MALFORMED = "neither-of-the-shapes"
 MAY_HOLD_SECRETS = {"demo-tokens.json", "admin-token", "store.key", "identity-secret", "demo.yaml"}
-
-
-@pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

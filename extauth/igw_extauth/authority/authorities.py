@@ -6,12 +6,12 @@ authority is asked is not here (`igw_extauth.authority.lane`).
 """
 
 from collections.abc import Callable
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Annotated, Protocol
 
 import httpx
 import msgspec
 
+from igw_extauth.asking import asking_client, bounded_body
 from igw_extauth.identity import MAX_NAME_LENGTH, Identity, Known, Principal, Unavailable, Unknown
 from igw_extauth.secret import BearerToken
 
@@ -36,23 +36,18 @@ class Authority(Protocol):
 
 
 def authority_client(timeout_seconds: float) -> httpx.AsyncClient:
-    """Make the HTTP client of one authority: TLS verified, no redirects, no cookies, bounded connections.
+    """Make the HTTP client of one authority.
 
     `timeout_seconds` bounds each step; the look-up as a whole is bounded where it is started.
     """
-    return httpx.AsyncClient(
-        http2=True,
-        timeout=httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
-        limits=httpx.Limits(
+    return asking_client(
+        httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
+        httpx.Limits(
             max_connections=CONNECTIONS,
             max_keepalive_connections=CONNECTIONS,
             keepalive_expiry=KEEPALIVE_SECONDS,
         ),
-        # One caller's session must not speak for the next caller's token.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        # Unpacked bodies could not be bounded before they are unpacked.
-        headers={"accept": "application/json", "accept-encoding": "identity"},
-        follow_redirects=False,
+        http2=True,
     )
 
 
@@ -103,7 +98,7 @@ async def _once(client: httpx.AsyncClient, request: httpx.Request, read: _Read) 
         response = await client.send(request, stream=True)
         try:
             # Read in any case: a connection with an unread body cannot be used again.
-            body = await _bounded_body(response)
+            body = await bounded_body(response, MAX_BODY_BYTES)
         finally:
             await response.aclose()
     except httpx.TimeoutException:
@@ -112,16 +107,6 @@ async def _once(client: httpx.AsyncClient, request: httpx.Request, read: _Read) 
         broken = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
         return Unavailable(f"no answer: {type(error).__name__}"), broken
     return _identity_of(response.status_code, body, read), response.status_code in _PASSING
-
-
-async def _bounded_body(response: httpx.Response) -> bytes | None:
-    """Give the body, or None when it is longer than we read."""
-    body = bytearray()
-    async for chunk in response.aiter_raw():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return bytes(body)
 
 
 def _identity_of(status: int, body: bytes | None, read: _Read) -> Identity:

@@ -11,6 +11,7 @@ from igw_model.policy import Provider
 
 from igw_extauth import hashing
 from igw_extauth.identities.kept import Identities, identities
+from igw_extauth.identities.revocations import all_keys
 from igw_extauth.keeper import Admission, Event, Vouched
 from igw_extauth.limits.counting import Limits, limits
 from igw_extauth.secret import BearerToken
@@ -45,7 +46,7 @@ class LocalKeeper:
     async def revoke(self, digest: bytes) -> frozenset[bytes]:
         """Revoke the token with a SHA-256 digest; give the keys that workers are to forget."""
         await self._identities.revoke(digest)
-        return frozenset(hashing.key(provider, digest, self.secret) for provider in Provider)
+        return all_keys(self.secret)(digest)
 
     def on_revoked(self, forget: Callable[[frozenset[bytes]], None]) -> None:
         """Have `forget` called with the keys of tokens that are revoked, here or on another host."""

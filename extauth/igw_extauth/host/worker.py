@@ -6,19 +6,16 @@ the keeper is gone: after what is under way.
 
 import asyncio
 import contextlib
-import ctypes
-import signal
 import socket
 import sys
 
 import structlog
 from igw_ops import logs, process
+from igw_ops.parent import end_with_parent
 
 from igw_extauth.host.pipe import PipeKeeper
 from igw_extauth.host.sums import families, summable
 from igw_extauth.wire.front import Front, Listening
-
-_PR_SET_PDEATHSIG = 1
 
 
 async def work(pipe: socket.socket, sockets: Listening, stop: asyncio.Event) -> None:
@@ -44,16 +41,10 @@ async def _first(*events: asyncio.Event) -> None:
         task.cancel()
 
 
-def _end_with_parent() -> None:
-    """Ask the kernel (Linux) for SIGTERM when the parent is gone, which the pipe may tell late. See prctl(2)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 def main() -> None:
     """Run a worker to its end."""
     pipe, http, grpc = (socket.socket(fileno=int(number)) for number in sys.argv[1:4])
-    _end_with_parent()
+    end_with_parent()  # of which the pipe may tell late
     with contextlib.suppress(ConnectionResetError):
         process.run(lambda stop: work(pipe, Listening(http, grpc), stop))
 

@@ -6,7 +6,7 @@ who is asked and how often in `lane`; here they meet the caches and the revocati
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -246,16 +246,21 @@ def _answers(standing: Standing, entry: Entry, now: float) -> bool:
 
 @contextlib.asynccontextmanager
 async def identities(
-    settings: Settings, secret: bytes, clock: Clock | None = None
+    settings: Settings,
+    secret: bytes,
+    clock: Clock | None = None,
+    providers: Iterable[Provider] = tuple(Provider),
 ) -> AsyncIterator[Identities]:
     """Give the identities of a host while the context is open; `secret` keys its hashes and seals (`hashing`).
+
+    Only tokens of `providers` may be asked about.
 
     Each provider has a client of its own: an authority that hangs must not hold another's connections.
     """
     clock = clock or Clock()
     freshness = Freshness(settings.cache_seconds, settings.stale_seconds, settings.failure_cache_seconds)
     async with contextlib.AsyncExitStack() as stack:
-        authorities = {provider: await _lanes(provider, settings, clock, stack) for provider in Provider}
+        authorities = {provider: await _lanes(provider, settings, clock, stack) for provider in providers}
         kept = Kept(Memory(settings.cache_entries), Revocations(all_keys(secret)))
         if settings.cache_url is not None:
             client = await stack.enter_async_context(redis_client(settings.cache_url))

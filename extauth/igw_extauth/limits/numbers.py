@@ -7,13 +7,13 @@ the last answer is used for an hour, and then the local numbers, because an outa
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Annotated, Protocol
 
 import httpx
 import msgspec
 
+from igw_extauth.asking import asking_client, bounded_body
 from igw_extauth.limits.admission import UNKNOWN_SECONDS
 from igw_extauth.limits.metrics import NUMBERS_REQUESTS
 from igw_extauth.limits.project import Numbers
@@ -62,13 +62,9 @@ class NumbersApi:
         self._url = httpx.URL(url)
         self._token_file = token_file
         self._local = local
-        self._client = httpx.AsyncClient(
-            timeout=ANSWER_SECONDS,
-            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            # Unpacked bodies could not be bounded before they are unpacked.
-            headers={"accept": "application/json", "accept-encoding": "identity"},
-            follow_redirects=False,
+        self._client = asking_client(
+            httpx.Timeout(ANSWER_SECONDS),
+            httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
         )
 
     async def ask(self, project: str) -> Numbers | None:
@@ -81,7 +77,9 @@ class NumbersApi:
                 asyncio.timeout(ANSWER_SECONDS),
                 self._client.stream("GET", url, headers=headers) as response,
             ):
-                return _numbers(response.status_code, await _bounded_body(response), self._local)
+                return _numbers(
+                    response.status_code, await bounded_body(response, MAX_BODY_BYTES), self._local
+                )
         except TimeoutError as error:
             raise _Failed("timeout") from error
         except (httpx.HTTPError, OSError, ValueError, RecursionError) as error:
@@ -96,15 +94,6 @@ def _authorization(token_file: Path | None) -> dict[str, str]:
     return {} if token_file is None else {"authorization": f"Bearer {token_file.read_text().strip()}"}
 
 
-async def _bounded_body(response: httpx.Response) -> bytes:
-    body = bytearray()
-    async for chunk in response.aiter_raw():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise _Failed("answer too large")
-    return bytes(body)
-
-
 _Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _Limit = _Number | None | msgspec.UnsetType
 
@@ -117,7 +106,9 @@ class _Body(msgspec.Struct, rename="camel"):
     quota_used_up: bool = False
 
 
-def _numbers(status: int, body: bytes, local: Numbers) -> Numbers | None:
+def _numbers(status: int, body: bytes | None, local: Numbers) -> Numbers | None:
+    if body is None:
+        raise _Failed("answer too large")
     if status == httpx.codes.NOT_FOUND:
         return None
     if status != httpx.codes.OK:

@@ -1,7 +1,7 @@
 """What Redis is not told yet, by project: bounded, and news that add up are one. No I/O."""
 
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from typing import assert_never
 
 from igw_extauth.keeper import Ended, Event, Running
@@ -49,7 +49,7 @@ class Untold:
 
     def take(self, most: int) -> list[Tell]:
         """Take the news of so many projects, the oldest first."""
-        names = [name for name, _ in zip(self._news, range(most), strict=False)]
+        names = list(islice(self._news, most))
         return [self._tell(name, self._news.pop(name)) for name in names]
 
     def _tell(self, project: str, news: _News) -> Tell:

@@ -24,7 +24,7 @@ from igw_ops.grpc.wire import GrpcStatus
 
 from igw_extauth.answer import Answer, Headers
 from igw_extauth.attempt import Attempt, bearer_token, project_text
-from igw_extauth.check import Check
+from igw_extauth.check import Check, Claim
 from igw_extauth.keeper import Keeper
 from igw_extauth.wire import access_log
 from igw_extauth.wire.access_log import LogStream
@@ -112,9 +112,10 @@ class _Question:
         except DecodeError:
             self._wire.end(GrpcStatus.INVALID_ARGUMENT, "not a CheckRequest")
             return
-        answer = self._check.remembered(self._check.claim(asked))
+        claim = self._check.claim(asked)
+        answer = self._check.remembered(claim)
         if answer is None:
-            self._task = asyncio.get_running_loop().create_task(self._ask(asked))
+            self._task = asyncio.get_running_loop().create_task(self._ask(claim, asked))
             self._asking.add(self._task)
             self._task.add_done_callback(self._asking.discard)
         else:
@@ -133,9 +134,9 @@ class _Question:
         if self._task is not None:
             self._task.cancel()
 
-    async def _ask(self, asked: Attempt) -> None:
+    async def _ask(self, claim: Claim, asked: Attempt) -> None:
         try:
-            answer = await self._check(asked)
+            answer = await self._check(claim, lambda: asked.token)
         except Exception:  # noqa: BLE001 - a fault of ours; Envoy must hear of it, and denies what has no answer
             structlog.get_logger().exception("check_failed")
             self._wire.end(GrpcStatus.INTERNAL, "the check failed")

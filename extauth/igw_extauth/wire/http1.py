@@ -12,6 +12,7 @@ from typing import assert_never
 import structlog
 
 from igw_extauth.answer import Answer
+from igw_extauth.check import Claim
 from igw_extauth.wire.conversation import Link, Shared, reply_once
 from igw_extauth.wire.http_reply import refusal_reply
 from igw_extauth.wire.http_request import Refusal, Request, RequestReader
@@ -66,9 +67,10 @@ class Http1:
         match request:
             case Request():
                 check = self._shared.check
-                answer = check.remembered(check.claim(request.attempt))
+                claim = check.claim(request.attempt)
+                answer = check.remembered(claim)
                 if answer is None:
-                    self._lookup = asyncio.get_running_loop().create_task(self._look_up(request))
+                    self._lookup = asyncio.get_running_loop().create_task(self._look_up(request, claim))
                 else:
                     self._answer(request, answer, self._shared.reply)
             case Refusal():
@@ -76,9 +78,9 @@ class Http1:
             case _:
                 assert_never(request)
 
-    async def _look_up(self, request: Request) -> None:
+    async def _look_up(self, request: Request, claim: Claim) -> None:
         try:
-            answer = await self._shared.check(request.attempt)
+            answer = await self._shared.check(claim, lambda: request.attempt.token)
             self._lookup = None
             self._answer(request, answer, reply_once)
             self._go_on()

@@ -6,6 +6,7 @@ and the others go on meanwhile.
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -15,6 +16,8 @@ from igw_ops.http2.frames import Http2Error
 from igw_ops.http2.peer import Peer
 
 from igw_extauth.answer import Answer
+from igw_extauth.attempt import Attempt
+from igw_extauth.secret import BearerToken
 from igw_extauth.wire.conversation import Link, Shared
 from igw_extauth.wire.header_block import HeaderBlocks, reply_block
 from igw_extauth.wire.memo import Asked
@@ -84,32 +87,23 @@ class Http2:
                 pass  # a body says nothing of a check
 
     def _ask(self, stream: int, block: bytes) -> None:
-        if not self._blocks.stateless:
-            return self._ask_anew(stream, block, None)
-        key = self._shared.memo.key(block)
-        asked = self._shared.memo.asked(key)
+        check, blocks, memo = self._shared.check, self._blocks, self._shared.memo
+        key = memo.key(block) if blocks.stateless else None
+        asked = None if key is None else memo.asked(key)
         if asked is None:
-            return self._ask_anew(stream, block, key)
-        answer = self._shared.check.remembered(asked.claim)
-        if answer is not None:
-            return self._answer(stream, answer, self._shared.reply_block(answer), bodiless=asked.bodiless)
-        if (admitting := self._shared.check.admitting(asked.claim)) is not None:
-            return self._wait(stream, admitting, bodiless=asked.bodiless)
-        return self._ask_anew(stream, block, key)
-
-    def _ask_anew(self, stream: int, block: bytes, key: bytes | None) -> None:
-        attempt, bodiless = self._blocks.question(block)
-        claim = self._shared.check.claim(attempt)
-        if key is not None:
-            self._shared.memo.put(key, Asked(claim, bodiless))
-        answer = self._shared.check.remembered(claim)
-        if answer is None:
-            self._wait(stream, self._shared.check(attempt), bodiless=bodiless)
+            attempt, bodiless = blocks.question(block)
+            asked = Asked(check.claim(attempt), bodiless)
+            if key is not None:
+                memo.put(key, asked)
         else:
-            self._answer(stream, answer, self._shared.reply_block(answer), bodiless=bodiless)
-
-    def _wait(self, stream: int, answering: Coroutine[Any, Any, Answer], *, bodiless: bool) -> None:
-        waiting = self._answer_later(stream, answering, bodiless=bodiless)
+            attempt = None
+        answer = check.remembered(asked.claim)
+        if answer is not None:
+            self._answer(stream, answer, self._shared.reply_block(answer), bodiless=asked.bodiless)
+            return
+        # The token of a block that was asked before is read only if somebody must be asked whose it is.
+        token = partial(_token, blocks, block, attempt)
+        waiting = self._answer_later(stream, check(asked.claim, token), bodiless=asked.bodiless)
         self._lookups[stream] = asyncio.get_running_loop().create_task(waiting)
 
     async def _answer_later(
@@ -137,3 +131,7 @@ class Http2:
             self._unended.remove(stream)
             data += frames.reset(stream, Http2Error.NO_ERROR)  # the rest of the request is not wanted (8.1)
         self._connection.send(stream, data, len(body))
+
+
+def _token(blocks: HeaderBlocks, block: bytes, attempt: Attempt | None) -> BearerToken | None:
+    return (blocks.question(block)[0] if attempt is None else attempt).token
