@@ -183,7 +183,8 @@ def test_a_restart_of_the_control_plane_sends_what_changed_alone(plane: Plane, g
     with envoys(plane, "RESTARTED", "a", "b") as proxies, counted(ways, proxies) as count:
         for number in range(20):
             plane.put("deployment", {**arms[0], "traffic": {"weight": number + 2}})
-        eventually(lambda: restarted.in_step(*proxies))
+        # In step with what was published: an answered write is, a moment later, which READY says.
+        eventually(lambda: plane.said("deployment", arms[0])[0] == "READY" and restarted.in_step(*proxies))
         restart(restarted, proxies)
         assert plane.sent() == {}
 
