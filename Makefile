@@ -1,7 +1,7 @@
 # Everything a developer or a newcomer runs. `make help` lists it.
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := igw_model igw_store igw_ops igw_containers igw_agent igw_protos igw_api igw_xds igw_extauth igw_extproc igw_demo igw_cli
+PACKAGES := igw_model igw_store igw_ops igw_containers igw_agent igw_protos igw_api igw_xds igw_extauth igw_extproc igw_usage igw_demo igw_cli
 
 # Tests side by side; the others load and time real processes, one after the other.
 QUICK := tests/unit tests/spec tests/golden tests/transcripts tests/deploy

@@ -39,6 +39,7 @@ class Method(StrEnum):
     GET_PROXY = "GetProxy"
     LIST_PROXY_RESOURCES = "ListProxyResources"
     GET_PROXY_RESOURCE = "GetProxyResource"
+    GET_USAGE = "GetUsage"
 
 
 SERVICES = {

@@ -19,6 +19,7 @@ from igw_api.methods import Method, writes
 from igw_api.proxies import Fleet, NoFleet, Proxies
 from igw_api.replicas import Replicas
 from igw_api.settings import Settings
+from igw_api.usage import NoSource, Source, Usage
 
 Read = Callable[[Reading, Call, Document], dict[str, Any]]
 Write = Callable[[Writing, Call, Document], dict[str, Any]]
@@ -27,7 +28,7 @@ Write = Callable[[Writing, Call, Document], dict[str, Any]]
 class Operations:
     """The API's methods."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it answers from, each by its name
         self,
         store: Store,
         settings: Settings,
@@ -35,14 +36,19 @@ class Operations:
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
         fleet: Fleet | None = None,
+        usage: Source | None = None,
     ) -> None:
-        """Answer from a store, and of proxies from a fleet; `clock` gives aware times in UTC, `new_id` UUIDs."""
+        """Answer from a store, of proxies from a fleet, of usage from its source.
+
+        `clock` gives aware times in UTC, `new_id` UUIDs.
+        """
         self._store = store
         self._clock = clock
         self._new_id = new_id
         self._reads = _reads(settings)
         self._writes = _writes(settings)
         self._looks = Proxies(fleet or NoFleet()).methods
+        self._questions = Usage(usage or NoSource()).methods
 
     async def call(self, method: Method, caller: Caller, document: Document) -> dict[str, Any]:
         """Give a method's answer; when it comes, what it wrote is on disk. Raises RefusedError."""
@@ -58,6 +64,8 @@ class Operations:
     async def _answer(self, method: Method, caller: Caller, document: Document) -> dict[str, Any]:
         if method in self._looks:
             return await self._looks[method](document)
+        if method in self._questions:
+            return await self._questions[method](caller, document)
         if method in self._reads:
             read = self._reads[method]
             return await self._store.read(lambda view: read(view, self._begun(caller), document))

@@ -1,6 +1,6 @@
 """REST/JSON over the operations: paths and verbs to methods, bodies and queries to documents.
 
-Source: docs/inference-api.md, sections 1 and 3. Replicas, events and proxies are this project's extension.
+Source: docs/inference-api.md, sections 1 and 3. Replicas, events, proxies and usage are this project's extension.
 """
 
 import asyncio
@@ -59,6 +59,7 @@ TABLE: Mapping[str, Verbs] = {
         "DELETE": Method.DELETE_CAPACITY_CLAIM,
     },
     "/events": {"GET": Method.LIST_EVENTS},
+    "/usage": {"GET": Method.GET_USAGE},
     "/proxies": {"GET": Method.LIST_PROXIES},
     "/proxies/{id}": {"GET": Method.GET_PROXY},
     "/proxies/{id}/resources": {"GET": Method.LIST_PROXY_RESOURCES},

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
 
 from igw_model.definitions import gateway_host
 from igw_model.text import normal_host
@@ -52,3 +53,19 @@ class Settings:
     parameters: Parameters = field(default_factory=Parameters)
     endpoints: Endpoints = field(default_factory=Endpoints)
     backends: Backends = field(default_factory=Backends)
+    usage_url: str | None = None
+    """The usage collector's operations port; None: there is none to ask."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no URL. Raises ValueError."""
+        if self.usage_url is not None and not _is_http(self.usage_url):
+            raise ValueError(f"the usage collector must be an http:// or https:// URL: {self.usage_url!r}")
+
+
+def _is_http(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
+    return usable and url.username is None and not (url.query or url.fragment)

@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "delete": "igw_cli.get:delete",
     "traffic": "igw_cli.traffic:traffic",
     "events": "igw_cli.get:events",
+    "usage": "igw_cli.usage:usage",
     "proxies": "igw_cli.proxies:proxies",
     "diff": "igw_cli.diff:diff",
     "validate": "igw_cli.definitions:validate",
@@ -28,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "xds": "igw_cli.xds:xds",
     "extauth": "igw_cli.services:extauth",
     "extproc": "igw_cli.services:extproc",
+    "collector": "igw_cli.collector:collector",
     "envoy": "igw_cli.launcher:envoy",
     "demo": "igw_cli.services:demo",
 }

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import socket
 import stat
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -18,7 +19,8 @@ from pathlib import Path
 import structlog
 from igw_api import grpc_shell, http_server
 from igw_api.authentication import Authentication, LocalAdmin
-from igw_api.caller import Authenticate
+from igw_api.caller import Authenticate, Operation
+from igw_api.collector import collector
 from igw_api.connect import connect_routes
 from igw_api.operations import Operations
 from igw_api.proxies import Fleet
@@ -167,19 +169,29 @@ async def _api(
     management: Management, authenticate: Authenticate, store: Store, fleet: Fleet
 ) -> AsyncIterator[None]:
     """Serve the API over REST, Connect and gRPC while the context is open."""
-    call = Operations(
-        store,
-        management.settings,
-        clock=lambda: datetime.now(UTC),
-        new_id=lambda: str(uuid.uuid4()),
-        fleet=fleet,
-    ).call
     http, grpc = management.http, management.grpc
     listening = listening_socket("management API", http.host, http.port)
+    async with collector(management.settings.usage_url) as usage:
+        call = Operations(
+            store,
+            management.settings,
+            clock=lambda: datetime.now(UTC),
+            new_id=lambda: str(uuid.uuid4()),
+            fleet=fleet,
+            usage=usage,
+        ).call
+        async with _served(call, authenticate, listening, grpc):
+            yield
+
+
+@contextlib.asynccontextmanager
+async def _served(
+    call: Operation, authenticate: Authenticate, listening: socket.socket, grpc: HostPort
+) -> AsyncIterator[None]:
     app = http_server.app(call, authenticate, connect_routes(call, authenticate))
     async with serving(app, listening):
         server = await grpc_shell.serve(call, authenticate, grpc.host, grpc.port)
-        log.info("management API listening", address=f"{http.host}:{listening.getsockname()[1]}")
+        log.info("management API listening", address="{}:{}".format(*listening.getsockname()[:2]))
         try:
             yield
         finally:

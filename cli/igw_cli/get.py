@@ -1,8 +1,7 @@
 """`igw get`, `igw describe`, `igw delete`, `igw events`: objects and what happened to them, over the API."""
 
-import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +18,6 @@ from igw_cli.show import (
     description,
     document_of,
     line,
-    moment,
     put,
     replicas_table,
     results,
@@ -29,6 +27,7 @@ from igw_cli.show import (
     write_json,
     write_yaml,
 )
+from igw_cli.times import rfc3339, time_of
 from igw_cli.waiting import Awaited, until_gone
 from igw_cli.watching import Watch
 
@@ -117,7 +116,9 @@ def events(
 ) -> None:
     """List what was changed, when and by whom, oldest first."""
     with session(server, token, token_file) as client:
-        query = {} if since is None else {"updatedAfter": _since(since, datetime.now(UTC))}
+        query = (
+            {} if since is None else {"updatedAfter": rfc3339(time_of(since, "--since", datetime.now(UTC)))}
+        )
         answer = client.get("events", **query)
         if output is Output.JSON:
             write_json(answer)
@@ -168,26 +169,6 @@ def _delete(client: Client, one: Awaited, *, ignore_missing: bool) -> None:
         if not (ignore_missing and error.status is Exit.NOT_FOUND):
             raise FailedError(f"{one}: {error}", error.status) from error
     results().print(line(f"{one} deleted"), markup=False, soft_wrap=True)
-
-
-_AGE = re.compile(r"(\d{1,9})([smhd])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def _since(text: str, now: datetime) -> str:
-    """Give the RFC 3339 time that a time or an age means. Raises FailedError."""
-    try:
-        if match := _AGE.fullmatch(text):
-            then = now - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-        else:
-            then = moment(text) or _refuse(text)
-    except OverflowError:
-        _refuse(text)
-    return then.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _refuse(text: str) -> Any:
-    raise FailedError(f"--since {text!r} is neither a time nor an age (90s, 10m, 2h, 7d)", Exit.INVALID)
 
 
 def _events(items: Sequence[Mapping[str, Any]]) -> Table:

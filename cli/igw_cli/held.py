@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from envoy.config.core.v3.base_pb2 import Metadata
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -63,7 +64,8 @@ def _endpoints(dump: Document, from_eds: set[str]) -> Iterator[tuple[str, Held]]
     for one in dump.get("dynamic_endpoint_configs", []):
         name = one["endpoint_config"].get("cluster_name", "")
         if name in from_eds:
-            message = load_assignment(name, _addresses(one["endpoint_config"]))
+            assignment = one["endpoint_config"]
+            message = load_assignment(name, _addresses(assignment), _said(assignment))
             yield name, Held(resource(name, message).version, _written(message))
 
 
@@ -72,6 +74,14 @@ def _addresses(assignment: Document) -> Iterator[HostPort]:
         for one in locality.get("lb_endpoints", []):
             address = one["endpoint"]["address"].get("socket_address", {})
             yield HostPort(address.get("address", ""), address.get("port_value", 0))
+
+
+def _said(assignment: Document) -> Metadata | None:
+    """Give the metadata of the endpoints, which all have the same."""
+    for locality in assignment.get("endpoints", []):
+        for one in locality.get("lb_endpoints", []):
+            return ParseDict(one["metadata"], Metadata()) if "metadata" in one else None
+    return None
 
 
 def _written(message: ClusterLoadAssignment) -> Document:

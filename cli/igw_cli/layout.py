@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from igw_demo.model_server import ModelSettings
-from igw_xds.settings import AuthTransport
+from igw_xds.settings import AuthTransport, BodyRouting, StreamUsage
 
 from igw_cli.envoy import envoy_argv
 from igw_cli.state import admin_token, database, key_file
@@ -30,6 +30,8 @@ class Ports:
     extauth_ops: int
     extproc: int
     extproc_ops: int
+    collector: int
+    collector_ops: int
     api: int
     api_grpc: int
     authority: int
@@ -65,6 +67,10 @@ class Layout:
     trusted_proxies: int
     lease_seconds: float
     max_body_bytes: int
+    body_routing: BodyRouting
+    stream_usage: StreamUsage
+    tracing: tuple[str, ...]
+    """Options of tracing, passed on as they were given."""
     log_level: str
 
     @property
@@ -104,7 +110,7 @@ class Layout:
 
 
 def services(layout: Layout, *, demo: bool) -> list[Child]:
-    """Give our services: control plane, extauth, extproc."""
+    """Give our services: control plane, extauth, extproc, usage collector."""
     ports = layout.ports
     environment = dict(os.environ)
     # What names files and folders for `igw up` must not be read once more by its children.
@@ -116,6 +122,7 @@ def services(layout: Layout, *, demo: bool) -> list[Child]:
         environment["IGW_COREWEAVE_WHOAMI_URL"] = f"{authority}/v1beta1/auth/whoami"
         environment["IGW_WANDB_GRAPHQL_URL"] = f"{authority}/graphql"
         environment["IGW_WANDB_LIMITS_URL"] = f"{authority}/limits"
+        environment["IGW_WANDB_REPORTS_URL"] = f"{authority}/reports"
     return [
         _xds(layout, environment),
         _igw(
@@ -131,6 +138,13 @@ def services(layout: Layout, *, demo: bool) -> list[Child]:
             *("--port", ports.extproc, "--ops-port", ports.extproc_ops),
             *("--max-body-bytes", layout.max_body_bytes),
             health=_url(ports.extproc_ops, "readyz"),
+        ),
+        _igw(
+            "collector",
+            layout,
+            *("--port", ports.collector, "--ops-port", ports.collector_ops, "--state-dir", layout.state_dir),
+            health=_url(ports.collector_ops, "readyz"),
+            environment=environment,
         ),
     ]
 
@@ -173,7 +187,9 @@ def _xds(layout: Layout, environment: Mapping[str, str]) -> Child:
         *("--extauth", _join(LOOPBACK, extauth), "--auth-transport", layout.auth_transport.value),
         *("--extauth-log", _join(LOOPBACK, ports.extauth_grpc), "--lease-seconds", layout.lease_seconds),
         *("--extproc", _join(LOOPBACK, ports.extproc), "--trusted-proxies", layout.trusted_proxies),
-        *("--max-body-bytes", layout.max_body_bytes),
+        *("--max-body-bytes", layout.max_body_bytes, "--body-routing", layout.body_routing.value),
+        *("--usage-log", _join(LOOPBACK, ports.collector), "--stream-usage", layout.stream_usage.value),
+        *("--usage-url", f"http://{LOOPBACK}:{ports.collector_ops}", *layout.tracing),
         "--all-zones",  # there is one Envoy
         *("--state-dir", layout.state_dir),
         *("--api-port", ports.api, "--api-grpc-port", ports.api_grpc),

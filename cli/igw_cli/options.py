@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from igw_xds.settings import MIB, AuthTransport, HostPort
+from igw_xds.settings import MIB, AuthTransport, BodyRouting, HostPort, StreamUsage
 
 if TYPE_CHECKING:
     from igw_store.files import Loaded  # pydantic is slow to import: only who loads files pays for it
@@ -41,6 +41,39 @@ Domain = Annotated[
 ]
 Transport = Annotated[
     AuthTransport, typer.Option(envvar="IGW_AUTH_TRANSPORT", help="How Envoy asks extauth; HTTP costs less.")
+]
+BodyRouted = Annotated[
+    BodyRouting,
+    typer.Option(
+        "--body-routing",
+        envvar="IGW_BODY_ROUTING",
+        help="Who reads the model in a body: Envoy (native), extproc, or each what it can (auto: extproc multipart alone).",
+    ),
+]
+StreamsTell = Annotated[
+    StreamUsage,
+    typer.Option(
+        "--stream-usage",
+        envvar="IGW_STREAM_USAGE",
+        help="Whose streams are made to say what they used: of gateways that report or limit it (auto), all, or off.",
+    ),
+]
+Traces = Annotated[
+    str | None,
+    typer.Option(
+        envvar="IGW_TRACES",
+        metavar="HOST:PORT",
+        help="OpenTelemetry collector (gRPC, in clear) that Envoys send their spans to. Default: none are made.",
+    ),
+]
+TracePercent = Annotated[
+    float,
+    typer.Option(
+        envvar="IGW_TRACE_PERCENT",
+        min=0,
+        max=100,
+        help="Share of the requests that are traced, where the caller's traceparent does not decide.",
+    ),
 ]
 MaxBody = Annotated[
     int,

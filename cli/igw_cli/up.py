@@ -15,7 +15,7 @@ from igw_model.definitions import Definitions
 from igw_model.policy import Provider
 from igw_ops import process
 from igw_xds.bootstrap import Node, bootstrap
-from igw_xds.settings import AuthTransport, HostPort
+from igw_xds.settings import AuthTransport, BodyRouting, HostPort, StreamUsage
 
 from igw_cli import layout as parts
 from igw_cli.envoy import envoy_command
@@ -28,6 +28,7 @@ from igw_cli.options import (
     AllowDnsBackends,
     AllowDockerBackends,
     BackendNetworks,
+    BodyRouted,
     DockerHost,
     Domain,
     Files,
@@ -37,6 +38,9 @@ from igw_cli.options import (
     Organization,
     ParametersFile,
     RolesFile,
+    StreamsTell,
+    TracePercent,
+    Traces,
     Transport,
     TrustedProxies,
     Zone,
@@ -79,6 +83,10 @@ def up(
     extproc_ops_port: Annotated[
         int, port_option("IGW_EXTPROC_OPS_PORT", "extproc, health and metrics")
     ] = 18021,
+    collector_port: Annotated[int, port_option("IGW_COLLECTOR_PORT", "Usage collector, gRPC")] = 18030,
+    collector_ops_port: Annotated[
+        int, port_option("IGW_COLLECTOR_OPS_PORT", "Usage collector, health, metrics and usage")
+    ] = 18031,
     api_port: Annotated[int, port_option("IGW_API_PORT", "Management API, REST and Connect")] = 8081,
     api_grpc_port: Annotated[int, port_option("IGW_API_GRPC_PORT", "Management API, gRPC")] = 8082,
     demo_port: Annotated[
@@ -97,6 +105,10 @@ def up(
     auth_transport: Transport = AuthTransport.HTTP,
     trusted_proxies: TrustedProxies = 0,
     lease_seconds: LeaseSeconds = LEASE_SECONDS,
+    body_routing: BodyRouted = BodyRouting.AUTO,
+    stream_usage: StreamsTell = StreamUsage.AUTO,
+    traces: Traces = None,
+    trace_percent: TracePercent = 100,
     concurrency: Annotated[
         int | None,
         typer.Option(envvar="IGW_ENVOY_CONCURRENCY", min=1, help="Envoy's workers. Default: one a core."),
@@ -109,7 +121,7 @@ def up(
     ] = None,
     log_level: LogLevel = "info",
 ) -> None:
-    """Run the whole gateway on this machine: control plane, extauth, extproc and Envoy. Ctrl-C stops it."""
+    """Run the whole gateway on this machine: control plane, extauth, extproc, collector and Envoy. Ctrl-C stops it."""
     command = envoy_command()
     models = [0] * len(REPLICAS) if demo_port == 0 else [demo_port + 1 + i for i in range(len(REPLICAS))]
     ports = _taken(
@@ -123,6 +135,8 @@ def up(
             extauth_ops=extauth_ops_port,
             extproc=extproc_port,
             extproc_ops=extproc_ops_port,
+            collector=collector_port,
+            collector_ops=collector_ops_port,
             api=api_port,
             api_grpc=api_grpc_port,
             authority=demo_port if demo else 0,
@@ -153,6 +167,9 @@ def up(
         trusted_proxies=trusted_proxies,
         lease_seconds=lease_seconds,
         max_body_bytes=max_body_bytes,
+        body_routing=body_routing,
+        stream_usage=stream_usage,
+        tracing=("--traces", traces, "--trace-percent", str(trace_percent)) if traces else (),
         log_level=log_level,
     )
     tokens: dict[Provider, str] = {}

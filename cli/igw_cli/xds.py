@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from igw_xds.settings import AuthTransport
+from igw_xds.settings import AuthTransport, BodyRouting, StreamUsage
 
 from igw_cli.options import (
     DOMAIN,
@@ -14,6 +14,7 @@ from igw_cli.options import (
     AllowDnsBackends,
     AllowDockerBackends,
     BackendNetworks,
+    BodyRouted,
     DockerHost,
     Domain,
     Files,
@@ -23,6 +24,9 @@ from igw_cli.options import (
     Organization,
     ParametersFile,
     RolesFile,
+    StreamsTell,
+    TracePercent,
+    Traces,
     Transport,
     TrustedProxies,
     Zone,
@@ -58,6 +62,26 @@ def xds(
         ),
     ] = None,
     extproc: Annotated[str, typer.Option(help="Where Envoys find extproc.")] = "127.0.0.1:18020",
+    body_routing: BodyRouted = BodyRouting.AUTO,
+    usage_log: Annotated[
+        str | None,
+        typer.Option(
+            envvar="IGW_USAGE_LOG",
+            metavar="HOST:PORT",
+            help="Where Envoys tell of each request and what it used: igw collector. Default: they do not.",
+        ),
+    ] = None,
+    usage_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="IGW_USAGE_URL",
+            metavar="URL",
+            help="Where the management API asks for usage: the collector's operations port. Default: it has none.",
+        ),
+    ] = None,
+    stream_usage: StreamsTell = StreamUsage.AUTO,
+    traces: Traces = None,
+    trace_percent: TracePercent = 100,
     access_log: Annotated[bool, typer.Option(help="Let Envoys write an access log.")] = True,
     trusted_proxies: TrustedProxies = 0,
     lease_seconds: LeaseSeconds = LEASE_SECONDS,
@@ -164,6 +188,11 @@ def xds(
             else host_port(extauth_log),
             auth_transport=auth_transport,
             extproc=host_port(extproc),
+            body_routing=body_routing,
+            usage_log=None if usage_log is None else host_port(usage_log),
+            stream_usage=stream_usage,
+            traces=None if traces is None else host_port(traces),
+            trace_percent=trace_percent,
             max_body_bytes=max_body_bytes,
             access_log=access_log,
             trusted_proxies=trusted_proxies,
@@ -186,6 +215,7 @@ def xds(
                         dns=allow_dns_backends,
                         docker=allow_docker_backends,
                     ),
+                    usage_url,
                 ),
                 roles_file=roles_file,
                 admin_token_file=admin_token_file,

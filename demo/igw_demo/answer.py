@@ -1,4 +1,4 @@
-"""A question in, the documents of its answer out, in OpenAI's shapes. Pure: no clock, no I/O.
+"""A question in, the documents of its answer out, in OpenAI's shapes, with the usage that they tell. Pure.
 
 Source: OpenAI API reference: "The chat completion object", "The chat completion chunk object", "The
 completion object", "The embedding object", "Streaming".
@@ -12,18 +12,26 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, assert_never
+from typing import NamedTuple, assert_never
 
 import msgspec
 
 from igw_demo.question import Question, Texts, token_count
+from igw_demo.usage import Document, Usage
 
 MAX_ECHO = 200
 """Characters of the user's text that an answer repeats."""
 
-DONE = b"data: [DONE]\n\n"
 
-Document = dict[str, Any]
+class Event(NamedTuple):
+    """One event of a stream as it is sent, the usage that it tells, and how many words of the answer are in it."""
+
+    data: bytes
+    usage: Usage | None = None
+    words: int = 0
+
+
+DONE = Event(b"data: [DONE]\n\n")
 
 
 class Api(Enum):
@@ -42,6 +50,7 @@ class Answer:
     model: str
     words: tuple[str, ...]
     prompt_tokens: int
+    cached_tokens: int
 
     @property
     def text(self) -> str:
@@ -49,13 +58,13 @@ class Answer:
         return "".join(self.words)
 
     @property
-    def usage(self) -> Document:
-        """Give the token counts."""
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": len(self.words),
-            "total_tokens": self.prompt_tokens + len(self.words),
-        }
+    def usage(self) -> Usage:
+        """Give the tokens of the whole answer."""
+        return self.usage_after(len(self.words))
+
+    def usage_after(self, words: int) -> Usage:
+        """Give the tokens so far, once so many words were sent."""
+        return Usage(self.prompt_tokens, words, self.cached_tokens)
 
 
 def answer(question: Question, replica: str, deployment: str, identity: str, created: int) -> Answer:
@@ -66,28 +75,34 @@ def answer(question: Question, replica: str, deployment: str, identity: str, cre
     wanted = question.wishes.chunks
     if wanted is not None:
         spaced = tuple(itertools.islice(itertools.chain(spaced, itertools.cycle(spaced[1:])), wanted))
-    return Answer(identity, created, question.model, spaced, question.prompt_tokens)
+    cached = min(question.wishes.cached, question.prompt_tokens)
+    return Answer(identity, created, question.model, spaced, question.prompt_tokens, cached)
 
 
 def plain(api: Api, given: Answer) -> Document:
     """Give the document of an answer sent whole."""
-    return _document(api, given, _whole(api, given.text), chunk=False) | {"usage": given.usage}
+    return _document(api, given, _whole(api, given.text), chunk=False) | {"usage": given.usage.document()}
 
 
-def events(api: Api, given: Answer, *, include_usage: bool) -> Iterator[bytes]:
-    """Give the server-sent events of a streamed answer, up to and with ``[DONE]``."""
-    empty: Document = {"usage": None} if include_usage else {}
-    for word in _pieces(api, given):
-        yield _event(_document(api, given, _delta(api, word, None), chunk=True) | empty)
-    yield _event(_document(api, given, _delta(api, None, "stop"), chunk=True) | empty)
+def events(api: Api, given: Answer, *, include_usage: bool, continuous: bool = False) -> Iterator[Event]:
+    """Give the server-sent events of a streamed answer, up to and with ``[DONE]``.
+
+    With `include_usage` one without choices tells the usage, and the others say null, or the usage so far.
+    """
+    first = 0 if api is Api.CHAT else 1
+    for count, word in enumerate(_pieces(api, given), first):
+        sofar = given.usage_after(count) if continuous else None
+        chunk = _document(api, given, _delta(api, word, None), chunk=True)
+        yield _event(chunk, sofar, told=include_usage, words=1 if word else 0)
+    end = _document(api, given, _delta(api, None, "stop"), chunk=True)
+    yield _event(end, given.usage if continuous else None, told=include_usage)
     if include_usage:
-        yield _event(_document(api, given, None, chunk=True) | {"usage": given.usage})
+        yield _event(_document(api, given, None, chunk=True), given.usage, told=True)
     yield DONE
 
 
 def embeddings(asked: Texts) -> Document:
     """Give the vectors of the texts; the same text always has the same vector."""
-    count = sum(map(token_count, asked.texts))
     vectors = [vector(text, asked.dimensions) for text in asked.texts]
     return {
         "object": "list",
@@ -100,8 +115,13 @@ def embeddings(asked: Texts) -> Document:
             for index, numbers in enumerate(vectors)
         ],
         "model": asked.model,
-        "usage": {"prompt_tokens": count, "total_tokens": count},
+        "usage": Usage(embedded(asked)).prompt_document(),
     }
+
+
+def embedded(asked: Texts) -> int:
+    """Count the tokens of the texts."""
+    return sum(map(token_count, asked.texts))
 
 
 def vector(text: str, dimensions: int) -> list[float]:
@@ -163,8 +183,10 @@ def _delta(api: Api, word: str | None, finish_reason: str | None) -> Document:
             assert_never(api)
 
 
-def _event(document: Document) -> bytes:
-    return b"data: %b\n\n" % msgspec.json.encode(document)
+def _event(document: Document, usage: Usage | None, *, told: bool, words: int = 0) -> Event:
+    if told:
+        document["usage"] = None if usage is None else usage.document()
+    return Event(b"data: %b\n\n" % msgspec.json.encode(document), usage, words)
 
 
 def _packed(numbers: list[float]) -> str:

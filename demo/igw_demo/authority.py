@@ -1,7 +1,8 @@
 """A local identity authority: answers as CoreWeave's whoami and W&B's GraphQL do, for tokens given to it.
 
-Source: docs/inference-api.md, section 5; docs/limits.md for what W&B says of a project's limits. It is for demos and
-tests; over `/demo/...` it is told of tokens and limits, made to misbehave, and asked for the calls so far.
+Source: docs/inference-api.md, section 5; docs/limits.md for what W&B says of a project's limits, docs/usage.md for what
+it is told of usage. It is for demos and tests; over `/demo/...` it is told of tokens and limits, made to misbehave, and
+asked for the calls so far.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from igw_demo.calls import Calls
 from igw_demo.faults import REDIRECTED, Call, Faults, Unknowing, fault_of
 from igw_demo.limits import LimitsChange, Projects
 from igw_demo.misbehaving import misbehaving
+from igw_demo.reports import Reports
 from igw_demo.serving import serve
 from igw_demo.tokens import CoreWeaveToken, DemoToken, WandbToken, kept_tokens, token_of
 
@@ -40,7 +42,9 @@ class AuthoritySettings:
     host: str = "127.0.0.1"
     port: int = 0
     service_token_file: Path | None = None
-    """Holds the bearer token that may ask for limits; None: whoever asks may."""
+    """Holds the bearer token that may ask for limits and report usage; None: whoever comes may."""
+    reports_file: Path | None = None
+    """Keeps the usage reports that were taken (`igw_demo.reports`); None: they are forgotten at the end."""
 
 
 class _TokenChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,17 +61,22 @@ async def serve_authority(settings: AuthoritySettings, stop: asyncio.Event) -> N
     tokens = kept_tokens(settings.tokens_file, secrets.token_urlsafe)
     file = settings.service_token_file
     service = None if file is None else file.read_text(encoding="utf-8").strip()
-    await serve(authority_app(tokens.all(), service), settings.host, settings.port, stop)
+    app = authority_app(tokens.all(), service, settings.reports_file)
+    await serve(app, settings.host, settings.port, stop)
 
 
-def authority_app(tokens: Iterable[DemoToken], service_token: str | None = None) -> Starlette:
-    """Build the app that knows these tokens, and the one token, if any, that may ask for limits."""
-    authority = Authority(tokens, service_token)
+def authority_app(
+    tokens: Iterable[DemoToken], service_token: str | None = None, reports_file: Path | None = None
+) -> Starlette:
+    """Build the app that knows these tokens, and the one token, if any, that may ask for limits and report usage."""
+    authority = Authority(tokens, service_token, reports_file)
     return Starlette(
         routes=[
             Route("/v1beta1/auth/whoami", authority.whoami),
             Route("/graphql", authority.graphql, methods=["POST"]),
             Route("/limits", authority.limits),
+            Route("/reports", authority.reports, methods=["POST"]),
+            Route("/demo/reports", authority.reported),
             Route("/demo/calls", authority.calls),
             Route("/demo/calls", authority.reset_calls, methods=["DELETE"]),
             Route("/demo/tokens", _controlled(authority.change_tokens), methods=["POST"]),
@@ -82,7 +91,13 @@ def authority_app(tokens: Iterable[DemoToken], service_token: str | None = None)
 class Authority:
     """The tokens that are good now, what projects may, the calls so far, and the faults in force."""
 
-    def __init__(self, tokens: Iterable[DemoToken], service_token: str | None = None) -> None:
+    def __init__(
+        self,
+        tokens: Iterable[DemoToken],
+        service_token: str | None = None,
+        reports_file: Path | None = None,
+    ) -> None:
+        self._reports = Reports(reports_file)
         self._tokens = {token.token: token for token in tokens}
         self._service_token = service_token
         self._projects = Projects()
@@ -104,6 +119,16 @@ class Authority:
         """Answer W&B's ``GET /limits?entity=&project=`` (docs/limits.md): what a project may, or 404."""
         token = bearer_token(request.headers.get("authorization", "")) or ""
         return await self._answer(request, Call.LIMITS, token, lambda token: self._limits(request, token))
+
+    async def reports(self, request: Request) -> Response:
+        """Answer W&B's ``POST /reports`` (docs/usage.md): each report is counted once, whatever comes again."""
+        token = bearer_token(request.headers.get("authorization", "")) or ""
+        key, body = request.headers.get("idempotency-key", ""), await request.body()
+        return await self._answer(request, Call.REPORTS, token, lambda token: self._report(key, body, token))
+
+    async def reported(self, _: Request) -> Response:
+        """Answer ``GET /demo/reports``: how many reports and records came, and totals by gateway, project, model."""
+        return JSONResponse(self._reports.document())
 
     async def calls(self, _: Request) -> Response:
         """Answer ``GET /demo/calls``: counts by call, `under_way`, `most_at_once` and `most_of_one_token`."""
@@ -169,8 +194,17 @@ class Authority:
             case _:
                 return JSONResponse({"data": {"viewer": None}})
 
+    def _report(self, key: str, body: bytes, token: str) -> Response:
+        if not self._serves(token):
+            return JSONResponse({"message": "invalid service token"}, 401)
+        status, document = self._reports.take(key, body)
+        return JSONResponse(document, status)
+
+    def _serves(self, token: str) -> bool:
+        return self._service_token is None or token == self._service_token
+
     def _limits(self, request: Request, token: str) -> Response:
-        if self._service_token is not None and token != self._service_token:
+        if not self._serves(token):
             return JSONResponse({"message": "invalid service token"}, 401)
         match request.query_params.get("entity"), request.query_params.get("project"):
             case str(entity), str(project) if entity and project:

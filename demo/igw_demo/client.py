@@ -17,6 +17,7 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
+BETWEEN_PIECES_SECONDS = 0.002
 
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -24,6 +25,10 @@ EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
 class ClientGone(Exception):  # noqa: N818 - an event of the exchange, not a fault of the program
     """The client closed the connection before the answer's end."""
+
+
+class HungUp(Exception):  # noqa: N818 - what a request asked for, not a fault of the program
+    """The server closes the connection here."""
 
 
 class Refused(Exception):  # noqa: N818 - carries the answer; not a fault of the program
@@ -70,19 +75,25 @@ class Client:
         if self._leaving.done():
             raise ClientGone
 
-    async def answer(self, status: int, content_type: bytes, body: bytes) -> None:
-        """Send a whole answer."""
+    async def answer(self, status: int, content_type: bytes, body: bytes, piece: int | None = None) -> None:
+        """Send a whole answer, in pieces of so many bytes where that is asked for."""
         length = (b"content-length", b"%d" % len(body))
         await self._start(status, [(b"content-type", content_type), length])
+        if piece is not None:
+            await self._pieces(body, piece)
+            body = b""
         await self._send({"type": "http.response.body", "body": body})
 
     async def start_stream(self) -> None:
         """Send the head of a stream of server-sent events."""
         await self._start(200, [(b"content-type", EVENT_STREAM), (b"cache-control", b"no-cache")])
 
-    async def event(self, event: bytes) -> None:
-        """Send one part of a stream."""
-        await self._send({"type": "http.response.body", "body": event, "more_body": True})
+    async def event(self, event: bytes, piece: int | None = None) -> None:
+        """Send one part of a stream, in pieces of so many bytes where that is asked for."""
+        if piece is not None:
+            await self._pieces(event, piece)
+        else:
+            await self._send({"type": "http.response.body", "body": event, "more_body": True})
 
     async def end_stream(self) -> None:
         """Send the end of a stream."""
@@ -95,6 +106,13 @@ class Client:
 
     async def _start(self, status: int, headers: Headers) -> None:
         await self._send({"type": "http.response.start", "status": status, "headers": headers + self._marks})
+
+    async def _pieces(self, body: bytes, size: int) -> None:
+        """Send bytes so that they arrive in several reads."""
+        for start in range(0, len(body), size):
+            part = body[start : start + size]
+            await self._send({"type": "http.response.body", "body": part, "more_body": True})
+            await self.pause(BETWEEN_PIECES_SECONDS)
 
     async def _left(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

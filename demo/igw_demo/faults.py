@@ -24,6 +24,7 @@ class Call(StrEnum):
     WHOAMI = "whoami"
     GRAPHQL = "graphql"
     LIMITS = "limits"
+    REPORTS = "reports"
 
 
 Status = Annotated[int, Meta(ge=400, le=599)]

@@ -1,7 +1,8 @@
 """The bytes of a request in, what it asks for out: the model, the text, and how a test wants it answered.
 
-Source: OpenAI API reference, "Create chat completion", "Create completion", "Create embeddings". Only the
-fields that change the answer are read; all others are ignored, as a lenient model server does.
+Source: OpenAI API reference, "Create chat completion", "Create completion", "Create a response", "Create embeddings",
+"Create moderation"; for `continuous_usage_stats` and rankings vLLM's "OpenAI-Compatible Server". Only the fields that
+change the answer are read; all others are ignored, as a lenient model server does.
 """
 
 import json
@@ -14,33 +15,10 @@ from igw_model.openai import ApiError
 from msgspec import Meta
 
 from igw_demo.client import Refused
+from igw_demo.wishes import Wishes, wishes
 
-MAX_MILLISECONDS = 300_000
-MAX_CHUNKS = 100_000
 MAX_DIMENSIONS = 3072
 MAX_INPUTS = 2048
-
-Milliseconds = Annotated[int, Meta(ge=0, le=MAX_MILLISECONDS)]
-
-_FIELDS = {
-    "delay_ms": "x-demo-delay-ms",
-    "chunks": "x-demo-chunks",
-    "chunk_ms": "x-demo-chunk-ms",
-    "status": "x-demo-status",
-}
-
-
-class Wishes(msgspec.Struct, frozen=True, rename=_FIELDS):
-    """How a test wants to be answered; sent as headers, or as body fields of the same names."""
-
-    delay_ms: Milliseconds = 0
-    """Wait before the answer."""
-    chunks: Annotated[int, Meta(ge=1, le=MAX_CHUNKS)] | None = None
-    """How many words the answer has, and so how many chunks its stream has."""
-    chunk_ms: Milliseconds = 0
-    """Wait after each chunk of a stream."""
-    status: Annotated[int, Meta(ge=400, le=599)] | None = None
-    """Answer with this error instead."""
 
 
 class _Part(msgspec.Struct):
@@ -53,8 +31,17 @@ class _Message(msgspec.Struct):
     content: str | list[_Part] | None = None
 
 
+class _Item(msgspec.Struct):
+    role: str = ""
+    content: str | list[_Part] | None = None
+
+
 class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+
+_NO_OPTIONS = _StreamOptions()
 
 
 class _Asked(Wishes, frozen=True, kw_only=True):
@@ -71,6 +58,21 @@ class _Completion(_Asked, frozen=True, kw_only=True):
     prompt: str | list[Any] = ""
 
 
+class _Response(_Asked, frozen=True, kw_only=True):
+    input: str | list[_Item] = ""
+    instructions: str | None = None
+
+
+class _Ranking(_Asked, frozen=True, kw_only=True):
+    query: str
+    documents: Annotated[list[str | _Part], Meta(max_length=MAX_INPUTS)]
+    top_n: Annotated[int, Meta(ge=1)] | None = None
+
+
+class _Moderation(_Asked, frozen=True, kw_only=True):
+    input: str | Annotated[list[Any], Meta(max_length=MAX_INPUTS)]
+
+
 class _Embedding(_Asked, frozen=True, kw_only=True):
     input: str | Annotated[list[Any], Meta(max_length=MAX_INPUTS)]
     encoding_format: str | None = None
@@ -79,13 +81,15 @@ class _Embedding(_Asked, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A chat or a completion to answer; `said` is the last thing that the user said."""
+    """A chat, a completion or a response to make; `said` is the last thing that the user said."""
 
     model: str
     said: str
     prompt_tokens: int
     stream: bool
     include_usage: bool
+    continuous_usage: bool
+    """Whether each event of a stream tells the usage so far; vLLM does so only beside `include_usage`."""
     wishes: Wishes
 
 
@@ -97,6 +101,26 @@ class Texts:
     texts: tuple[str, ...]
     dimensions: int
     base64: bool
+    wishes: Wishes
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Documents to put in order for a query; the best `top` are wanted."""
+
+    model: str
+    query: str
+    documents: tuple[str, ...]
+    top: int
+    wishes: Wishes
+
+
+@dataclass(frozen=True, slots=True)
+class Moderation:
+    """Texts, or pictures, to judge: `count` of them."""
+
+    model: str
+    count: int
     wishes: Wishes
 
 
@@ -114,6 +138,15 @@ def chat_question(body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Questi
     return _question(asked, last, sum(map(token_count, texts)), headers)
 
 
+def response_question(body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Question:
+    """Read a request for a response; raises Refused (400)."""
+    asked = _decode(_RESPONSE, body)
+    items = [_Item("user", asked.input)] if isinstance(asked.input, str) else asked.input
+    said = [_text(item) for item in items if item.role == "user"]
+    texts = [asked.instructions or "", *map(_text, items)]
+    return _question(asked, said[-1] if said else "", sum(map(token_count, texts)), headers)
+
+
 def completion_question(body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Question:
     """Read a completion request; raises Refused (400)."""
     asked = _decode(_COMPLETION, body)
@@ -129,13 +162,31 @@ def texts_to_embed(body: bytes, headers: Iterable[tuple[bytes, bytes]], dimensio
         texts=_items(asked.input),
         dimensions=asked.dimensions or dimensions,
         base64=asked.encoding_format == "base64",
-        wishes=_wishes(asked, headers),
+        wishes=wishes(asked, headers),
+    )
+
+
+def ranking(body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Ranking:
+    """Read a request to rank documents; raises Refused (400)."""
+    asked = _decode(_RANKING, body)
+    documents = tuple(one if isinstance(one, str) else one.text for one in asked.documents)
+    return Ranking(asked.model, asked.query, documents, asked.top_n or len(documents), wishes(asked, headers))
+
+
+def moderation(body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Moderation:
+    """Read a request to judge texts; raises Refused (400)."""
+    asked = _decode(_MODERATION, body)
+    return Moderation(
+        asked.model, 1 if isinstance(asked.input, str) else len(asked.input), wishes(asked, headers)
     )
 
 
 _CHAT = msgspec.json.Decoder(_Chat)
 _COMPLETION = msgspec.json.Decoder(_Completion)
+_RESPONSE = msgspec.json.Decoder(_Response)
 _EMBEDDING = msgspec.json.Decoder(_Embedding)
+_RANKING = msgspec.json.Decoder(_Ranking)
+_MODERATION = msgspec.json.Decoder(_Moderation)
 
 A = TypeVar("A", bound=_Asked)
 
@@ -150,35 +201,29 @@ def _decode(decoder: msgspec.json.Decoder[A], body: bytes) -> A:
 def _question(
     asked: _Asked, said: str, prompt_tokens: int, headers: Iterable[tuple[bytes, bytes]]
 ) -> Question:
+    options = asked.stream_options or _NO_OPTIONS
     return Question(
         model=asked.model,
         said=said,
         prompt_tokens=prompt_tokens,
         stream=bool(asked.stream),
-        include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
-        wishes=_wishes(asked, headers),
+        include_usage=bool(options.include_usage),
+        continuous_usage=bool(options.include_usage and options.continuous_usage_stats),
+        wishes=wishes(asked, headers),
     )
 
 
-def _wishes(asked: Wishes, headers: Iterable[tuple[bytes, bytes]]) -> Wishes:
-    """Give the headers' wishes if there are any, else the body's."""
-    sent = {name.decode(): value.decode("latin-1") for name, value in headers if name.startswith(b"x-demo-")}
-    if not sent:
-        return asked
-    try:
-        return msgspec.convert(sent, Wishes, strict=False)
-    except msgspec.ValidationError as error:
-        raise Refused(ApiError(400, "invalid_request", f"The headers can't be read: {error}")) from None
+_TEXTS = {"text", "input_text", "output_text"}
 
 
-def _text(message: _Message) -> str:
+def _text(message: _Message | _Item) -> str:
     match message.content:
         case str() as text:
             return text
         case None:
             return ""
         case parts:
-            return " ".join(part.text for part in parts if part.type == "text")
+            return " ".join(part.text for part in parts if part.type in _TEXTS)
 
 
 def _items(given: str | list[Any]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """What a model server has seen since its start or its last reset; tests read it to prove what arrived."""
 
 import contextlib
-from collections import Counter
-from collections.abc import Iterator
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +11,11 @@ from igw_model.headers import PROJECT
 
 from igw_demo.calls import UnderWay
 from igw_demo.client import Headers, Scope
+from igw_demo.usage import Told
 
 MAX_PATHS = 200
 MAX_PROJECTS = 200
+MAX_CANCELS = 100
 OTHER = "(other)"
 """Where requests are counted once `MAX_PATHS` paths, or `MAX_PROJECTS` projects, are known."""
 
@@ -44,7 +47,16 @@ class Seen:
     """By the header x-igw-project; requests without it are in none."""
     cancelled: int = 0
     """Requests whose client left before the end of the answer, in a stream too."""
+    cancelled_at: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_CANCELS))
+    """When that was seen, in seconds since 1970: the last ones."""
+    told: Told = field(default_factory=Told)
     last: Arrival | None = None
+    clock: Callable[[], float] = time.time
+
+    def cancel(self) -> None:
+        """Count a client that left."""
+        self.cancelled += 1
+        self.cancelled_at.append(self.clock())
 
     def count(self, scope: Scope) -> str:
         """Count a request by its path as sent, percent-encoding kept; give that path."""
@@ -76,6 +88,8 @@ class Seen:
         for count in (self.under_way, *self.projects.values()):
             count.reset()
         self.cancelled = 0
+        self.cancelled_at.clear()
+        self.told.reset()
         self.last = None
 
     def document(self) -> dict[str, Any]:
@@ -89,6 +103,8 @@ class Seen:
                 for name, count in self.projects.items()
             },
             "cancelled": self.cancelled,
+            "cancelled_at": list(self.cancelled_at),
+            "told": self.told.document(),
             "last": None if self.last is None else self.last.document(),
         }
 

@@ -3,6 +3,7 @@
 Source: envoy/service/ext_proc/v3/external_processor.proto.
 """
 
+from functools import lru_cache
 from typing import Any, Final, assert_never
 
 from envoy.config.core.v3 import base_pb2
@@ -17,13 +18,14 @@ DETAILS_PREFIX: Final = "igw_"
 """Begins `%RESPONSE_CODE_DETAILS%` of our replies, so that Envoy's local_reply_config keeps their body."""
 
 
+@lru_cache(maxsize=1024)
 def encode(answer: Proceed | Route | Refuse) -> bytes:
-    """Give the message that says this to Envoy."""
+    """Give the message that says this to Envoy; the same few models are asked for again and again."""
     match answer:
         case Route(model=name):
             return _route(name)
         case Proceed():
-            return _PROCEED
+            return _proceed()
         case Refuse(error=error):
             return _refusal(error)
         case _:
@@ -66,6 +68,3 @@ def _refusal(error: ApiError) -> bytes:
 def _bytes(message: Any) -> bytes:
     serialised: bytes = message.SerializeToString()
     return serialised
-
-
-_PROCEED = _proceed()

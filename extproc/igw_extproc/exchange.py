@@ -1,15 +1,24 @@
-"""One HTTP exchange as Envoy tells it: request headers, then the whole body; each gets one answer. No I/O.
+"""One HTTP exchange as Envoy tells it, its headers and then its whole body: a stream's bytes in, answers out. No I/O.
 
-Envoy's filter must have `request_header_mode: SEND`, `request_body_mode: BUFFERED`, the others SKIP or NONE.
+Envoy's filter must have `request_header_mode: SEND`, `request_body_mode: BUFFERED`, the others SKIP or NONE. STREAMED
+would save a round trip, and holds a request with trailers for ever, as they wait for the answer that waits for them.
 """
 
-import enum
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Final, assert_never
 
 from igw_model.openai import ApiError
+from igw_ops.grpc.wire import GrpcStatus
 
-from igw_extproc.model_name import MISSING, ModelName, model_name
+from igw_extproc.form_body import FormBody
+from igw_extproc.json_body import JsonBody
+from igw_extproc.messages import Content, End, Headers, Messages, Part, Strange
+from igw_extproc.model_name import MISSING, ModelName, Refusal
+
+UNSUPPORTED_ENCODING: Final = ApiError(
+    415, "unsupported_encoding", "the request body must not be compressed (Content-Encoding)"
+)
+TOO_LARGE: Final = ApiError(413, "request_too_large", "The request's body is too large.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,85 +44,98 @@ class Refuse:
 class Fail:
     """Envoy said what it may not say now: end the gRPC stream with an error, so that Envoy fails closed."""
 
+    status: GrpcStatus
     reason: str
 
 
 Answer = Proceed | Route | Refuse | Fail
 
-PROCEED = Proceed()
-UNSUPPORTED_ENCODING = ApiError(
-    415, "unsupported_encoding", "the request body must not be compressed (Content-Encoding)"
-)
-
-
-class _Stage(enum.Enum):
-    HEADERS = "request_headers"
-    BODY = "request_body"
-    OVER = "nothing"
+PROCEED: Final = Proceed()
 
 
 class Exchange:
-    """The state of one HTTP exchange; `receive` takes Envoy's messages in their order."""
+    """The state of one HTTP exchange. It holds no body: one key or name of it, and the brackets that are open."""
 
-    __slots__ = ("_stage",)
+    __slots__ = ("_body", "_headers", "_max_bytes", "_messages", "_seen", "over")
 
-    def __init__(self) -> None:
+    def __init__(self, max_body_bytes: int) -> None:
         """Begin before the headers."""
-        self._stage = _Stage.HEADERS
+        self._messages = Messages()
+        self._headers: Headers | None = None
+        self._body: JsonBody | FormBody | None = None
+        self._max_bytes = max_body_bytes
+        self._seen = 0
+        self.over = False
+        """Whether the last word was said."""
 
-    def receive(self, message: Any) -> Answer:
-        """Answer one `ProcessingRequest`; never raises.
+    def receive(self, data: bytes) -> list[Answer]:
+        """Give what is to be answered to the next bytes of the stream; never raises.
 
-        Source: the comments of envoy/service/ext_proc/v3/external_processor.proto. A stream that we close
-        cleanly lets the request through, so every surprise is a `Fail`.
+        A stream that we close cleanly lets the request through, so every surprise is a `Fail`.
         """
-        said = message.WhichOneof("request")
-        stage, self._stage = self._stage, _Stage.OVER
-        if said != stage.value:
-            return Fail(f"got {said}, expected {stage.value}")
-        match stage:
-            case _Stage.HEADERS:
-                answer = _headers_answer(message.request_headers)
-                if isinstance(answer, Proceed):
-                    self._stage = _Stage.BODY
-                return answer
-            case _Stage.BODY:
-                return _body_answer(message.request_body)
-            case _Stage.OVER:
-                return Fail("the exchange is over")
-            case _:
-                assert_never(stage)
+        answers: list[Answer] = []
+        for part in self._messages.read(data):
+            answer = self._answer(part)
+            if answer is not None:
+                answers.append(answer)
+                self.over = answer is not PROCEED
+            if self.over:
+                break
+        return answers
 
-    def fail(self, reason: str) -> Fail:
-        """End the exchange because what came could not be read as a `ProcessingRequest`."""
-        self._stage = _Stage.OVER
-        return Fail(reason)
+    def _answer(self, part: Part) -> Answer | None:
+        try:
+            match part:
+                case Content(content):
+                    return self._read(content)
+                case End():
+                    return self._end()
+                case Headers():
+                    return self._begin(part)
+                case Strange(status, reason):
+                    return Fail(status, reason)
+                case _:
+                    assert_never(part)
+        except Refusal as refusal:
+            return Refuse(refusal.error)
 
-    @property
-    def over(self) -> bool:
-        """Tell whether the last word was said."""
-        return self._stage is _Stage.OVER
+    def _begin(self, headers: Headers) -> Answer:
+        if self._headers is not None:
+            return Fail(GrpcStatus.INVALID_ARGUMENT, "got request headers twice")
+        self._headers = headers
+        if not _is_plain(headers.content_encoding):
+            raise Refusal(UNSUPPORTED_ENCODING)
+        if headers.ends:
+            raise Refusal(MISSING)
+        return PROCEED
+
+    def _read(self, content: bytes) -> Answer | None:
+        if self._headers is None:
+            return _BODY_FIRST
+        self._seen += len(content)
+        if self._seen > self._max_bytes:
+            raise Refusal(TOO_LARGE)
+        if self._body is None:
+            self._body = _reader(self._headers.content_type)
+        self._body.feed(content)
+        return None
+
+    def _end(self) -> Answer:
+        """The body is whole, whether it ends the request or trailers do."""
+        if self._headers is None:
+            return _BODY_FIRST
+        if self._body is None:
+            raise Refusal(MISSING)
+        return Route(self._body.end())
 
 
-def _headers_answer(headers: Any) -> Answer:
-    if headers.end_of_stream:
-        return Refuse(MISSING)
-    return PROCEED if _is_plain(headers) else Refuse(UNSUPPORTED_ENCODING)
+_BODY_FIRST: Final = Fail(GrpcStatus.INVALID_ARGUMENT, "got a body before the headers")
 
 
-def _is_plain(headers: Any) -> bool:
+def _reader(content_type: str) -> JsonBody | FormBody:
+    return FormBody(content_type) if content_type[:10].lower() == "multipart/" else JsonBody()
+
+
+def _is_plain(encodings: str) -> bool:
     """Tell whether no content coding is applied (RFC 9110, 8.4; `identity` is a coding that does nothing)."""
-    return all(
-        coding.strip().lower() in {b"", b"identity"}
-        for header in headers.headers.headers
-        if header.key == "content-encoding"
-        for coding in (header.raw_value or header.value.encode()).split(b",")
-    )
-
-
-def _body_answer(body: Any) -> Answer:
-    match model_name(body.body):
-        case ModelName() as name:
-            return Route(name)
-        case ApiError() as error:
-            return Refuse(error)
+    return all(one.strip().lower() in {"", "identity"} for one in encodings.split(","))

@@ -1,21 +1,28 @@
-"""The model that a request's body asks for: body bytes in, a `ModelName` or an `ApiError` out. Pure.
+"""What a model's name may be, and what is answered where a body names none. Pure.
 
-A body is one JSON object of RFC 8259 in UTF-8 whose strings are Unicode (RFC 7493, 2.1: a lone surrogate is
-refused wherever it stands) and which nests no deeper than about 900 levels, the parser's limit. A byte order
-mark is refused (RFC 8259, 8.1, leaves it open; model servers refuse it). The model is the top-level `model`.
+The rules are those of docs/body-routing.md; Envoy's own script (`igw_xds/resources/scripts`) answers in the same words.
 """
 
-import unicodedata
+import json
+import re
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final
 
-import msgspec
 from igw_model.openai import ApiError
 
 MAX_NAME_BYTES: Final = 256
 """No deployment's name is longer, in UTF-8."""
+MAX_SPELLING_BYTES: Final = 1_536
+"""Of a name as a body spells it: six bytes for each of the name's."""
 
 _ECHOED_CHARACTERS = 64
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+MISSING: Final = ApiError(400, "missing_model", "you must provide a model parameter", "model")
+INVALID_JSON: Final = ApiError(400, "invalid_json", "the request body is not a JSON object")
+INVALID_TYPE: Final = ApiError(400, "invalid_type", "the model parameter must be a string", "model")
+DUPLICATE: Final = ApiError(400, "duplicate_model", "the model parameter is given more than once", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,61 +32,21 @@ class ModelName:
     text: str
 
 
-class _LastModel(msgspec.Struct, gc=False):
-    """The last top-level `model` as it was spelled; everything else is checked and skipped, not built."""
+class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault of ours
+    """A body broke a rule: the error to answer with."""
 
-    model: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _StringModels(msgspec.Struct, gc=False):
-    """Decodes only when every top-level `model` is a string."""
-
-    model: str
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.code)
+        self.error = error
 
 
-class _Occurrence:
-    """One top-level `model`: a type that msgspec does not know, so it asks our hook at each of them."""
-
-
-class _Occurrences(msgspec.Struct):
-    model: _Occurrence
-
-
-class _RepeatedError(Exception):
-    """`model` was met a second time."""
-
-
-_LAST_MODEL = msgspec.json.Decoder(_LastModel)
-_STRING_MODELS = msgspec.json.Decoder(_StringModels)
-_STRING = msgspec.json.Decoder(str)
-
-MISSING: Final = ApiError(400, "missing_model", "you must provide a model parameter", "model")
-INVALID_JSON: Final = ApiError(400, "invalid_json", "the request body is not a JSON object")
-INVALID_TYPE: Final = ApiError(400, "invalid_type", "the model parameter must be a string", "model")
-DUPLICATE: Final = ApiError(400, "duplicate_model", "the model parameter is given more than once", "model")
-
-
-def model_name(body: bytes) -> ModelName | ApiError:
-    """Give the model that the body names at its top level, or why it names none.
-
-    The last `model` is judged first (null or empty, not a string), then whether it is the only one.
-    """
-    if not body:
-        return MISSING
-    try:
-        if not body.isascii():
-            body.decode()  # msgspec skips strings without looking at their UTF-8
-        spelling = bytes(_LAST_MODEL.decode(body).model)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return INVALID_JSON
-    if spelling in {b"null", b'""'}:
-        return MISSING
-    if not spelling.startswith(b'"'):
-        return INVALID_TYPE
-    if _may_be_repeated(body) and _is_repeated(body):
-        return DUPLICATE
-    name = _STRING.decode(spelling)
-    return ModelName(name) if _can_be_a_header(name) else unknown_model(name)
+def judged(name: str) -> ModelName:
+    """Give the name as one that a header can hold, or raise the Refusal of it."""
+    if not name:
+        raise Refusal(MISSING)
+    if len(name.encode()) > MAX_NAME_BYTES or _CONTROL.search(name) or name != name.strip(" "):
+        raise Refusal(unknown_model(name))
+    return ModelName(name)
 
 
 def unknown_model(name: str) -> ApiError:
@@ -89,40 +56,12 @@ def unknown_model(name: str) -> ApiError:
     return ApiError(404, "model_not_found", f"The model `{shown}{dots}` does not exist", "model")
 
 
-def _can_be_a_header(name: str) -> bool:
-    if name.isascii() and name.isprintable():
-        return len(name) <= MAX_NAME_BYTES and name == name.strip()
-    return (
-        len(name.encode()) <= MAX_NAME_BYTES
-        and name == name.strip()
-        and not any(unicodedata.category(character) == "Cc" for character in name)
-    )
-
-
-def _may_be_repeated(body: bytes) -> bool:
-    """Tell cheaply whether the key could stand twice: plain, or with an escape (of m, o, d, e or l: 006x)."""
-    return body.count(b'"model"') > 1 or b"\\u006" in body
-
-
-def _is_repeated(body: bytes) -> bool:
-    """Tell whether a valid body, whose last `model` is a string, has another.
-
-    First whether all are strings: a hook gets decoded values, and must not be made to build lists of lists.
-    """
+@lru_cache(maxsize=1024)
+def spoken(spelling: bytes) -> str:
+    """Give what a JSON string says that is spelled so between its quotes. Raises Refusal where JSON forbids it."""
     try:
-        _STRING_MODELS.decode(body)
-    except msgspec.ValidationError:
-        return True
-    seen: list[Any] = []
-
-    def meet(_: type, value: Any) -> _Occurrence:
-        if seen:
-            raise _RepeatedError
-        seen.append(value)
-        return _Occurrence()
-
-    try:
-        msgspec.json.decode(body, type=_Occurrences, dec_hook=meet)
-    except _RepeatedError:
-        return True
-    return False
+        text: str = json.loads(f'"{spelling.decode()}"')
+        text.encode()  # a surrogate without its other half is no Unicode
+    except ValueError:
+        raise Refusal(INVALID_JSON) from None
+    return text

@@ -4,20 +4,16 @@ import asyncio
 from time import perf_counter
 from typing import Any
 
-from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
-from google.protobuf.message import DecodeError
 from igw_ops.grpc.wire import GrpcStatus
+from igw_ops.http2.connection import Began, Content, Ended, Event, Reset
 from igw_ops.http2.peer import Peer
 from igw_ops.listening import listening_socket
 
 from igw_extproc.answer import encode
-from igw_extproc.connection import Connection, Event, Left, Limits, Opened, Received
+from igw_extproc.connection import Connection
 from igw_extproc.exchange import Answer, Exchange, Fail, Refuse, Route
 from igw_extproc.settings import Settings
 from igw_extproc.tally import ABANDONED, FAILED, ROUTED, Tally
-
-_SLACK_BYTES = 1024 * 1024
-"""What a stream may bring beside the body: headers, attributes, metadata."""
 
 
 class Server:
@@ -27,11 +23,6 @@ class Server:
         """Keep what is needed; nothing listens yet."""
         self._settings = settings
         self._tally = tally
-        self._limits = Limits(
-            message_bytes=settings.max_body_bytes + _SLACK_BYTES,
-            held_bytes=settings.max_held_bytes,
-            streams=settings.max_exchanges,
-        )
         self._peers: set[_Peer] = set()
         self._listener: asyncio.Server | None = None
 
@@ -39,7 +30,7 @@ class Server:
         """Listen, and give the port. Raises CannotListenError."""
         listening = listening_socket("extproc, gRPC", self._settings.host, self._settings.port)
         self._listener = await asyncio.get_running_loop().create_server(
-            lambda: _Peer(self._limits, self._tally, self._peers), sock=listening
+            lambda: _Peer(self._settings, self._tally, self._peers), sock=listening
         )
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
@@ -63,8 +54,9 @@ class Server:
 class _Peer(asyncio.Protocol):
     """One connection of Envoy's."""
 
-    def __init__(self, limits: Limits, tally: Tally, peers: "set[_Peer]") -> None:
-        self._connection = Connection(limits)
+    def __init__(self, settings: Settings, tally: Tally, peers: "set[_Peer]") -> None:
+        self._connection = Connection(settings.max_exchanges)
+        self._max_body_bytes = settings.max_body_bytes
         self._tally = tally
         self._peers = peers
         self._exchanges: dict[int, Exchange] = {}
@@ -103,25 +95,29 @@ class _Peer(asyncio.Protocol):
 
     def _take(self, event: Event) -> None:
         match event:
-            case Received(stream=stream, message=message):
-                self._receive(stream, message)
-            case Opened(stream=stream):
-                self._exchanges[stream] = Exchange()
-            case Left(stream=stream):
+            case Content(stream, content):
+                self._receive(stream, content)
+            case Began(stream, _, ended):
+                self._exchanges[stream] = Exchange(self._max_body_bytes)
+                if ended:
+                    self._leave(stream)
+            case Ended(stream) | Reset(stream):
                 self._leave(stream)
+            case _:
+                pass  # headers are not read
 
-    def _receive(self, stream: int, message: bytes) -> None:
+    def _receive(self, stream: int, content: bytes) -> None:
         exchange = self._exchanges.get(stream)
         if exchange is None:
             return
         self._begun.setdefault(stream, perf_counter())
-        answer = _answer(exchange, message)
-        if isinstance(answer, Fail):
-            self._connection.fail(stream, GrpcStatus.INVALID_ARGUMENT, answer.reason)
-        else:
-            self._connection.answer(stream, encode(answer), last=exchange.over)
-        if exchange.over:
-            self._end(stream, _outcome(answer))
+        for answer in exchange.receive(content):
+            if isinstance(answer, Fail):
+                self._connection.fail(stream, answer.status, answer.reason)
+            else:
+                self._connection.answer(stream, encode(answer), last=exchange.over)
+            if exchange.over:
+                self._end(stream, _outcome(answer))
 
     def _leave(self, stream: int) -> None:
         if stream in self._exchanges:
@@ -133,13 +129,6 @@ class _Peer(asyncio.Protocol):
         del self._exchanges[stream]
         if (begun := self._begun.pop(stream, None)) is not None:
             self._tally.ended(outcome, perf_counter() - begun)
-
-
-def _answer(exchange: Exchange, message: bytes) -> Answer:
-    try:
-        return exchange.receive(ext_proc.ProcessingRequest.FromString(message))
-    except DecodeError:
-        return exchange.fail("not a ProcessingRequest")
 
 
 def _outcome(answer: Answer) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 import prometheus_client
@@ -19,6 +20,7 @@ _GRACE_SECONDS = 5.0
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then let the exchanges that have begun end. OSError names a taken port."""
     log = structlog.get_logger("igw_extproc")
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # a bad body is the client's affair
     tally = Tally()
     server = Server(settings, tally)
     async with _operations(settings, stop, tally):

@@ -84,9 +84,10 @@ def command(container: Document) -> tuple[str, Mapping[str, Any]]:
 
 
 def test_what_there_is() -> None:
-    """The control plane and Envoy with both of its sidecars are among what the other tests look at."""
+    """Control plane, collector and Envoy with both of its sidecars are among what the other tests look at."""
     assert {name.split("/", 1)[1] for name in OURS} == {
         "control-plane/control-plane",
+        "collector/collector",
         "envoy/extauth",
         "envoy/extproc",
         "envoy/envoy",
@@ -207,6 +208,9 @@ def test_addresses() -> None:
     assert control_plane["extauth"] == f"127.0.0.1:{extauth['port']}"
     assert control_plane["extauth_log"] == f"127.0.0.1:{extauth['grpc_port']}"
     assert control_plane["extproc"] == f"127.0.0.1:{extproc['port']}"
+    _, collector = command(OURS["StatefulSet/collector/collector"][1])
+    assert control_plane["usage_log"] == f"collector:{collector['port']}"
+    assert control_plane["usage_url"] == f"http://collector:{collector['ops_port']}"
     assert control_plane["max_body_bytes"] == extproc["max_body_bytes"]
     assert (control_plane["host"], extauth["host"], extproc["host"]) == ("0.0.0.0",) * 3
     assert envoy["stats_host"] == "0.0.0.0"

@@ -116,8 +116,8 @@ def test_command_lines(unit: str, name: str) -> None:
 
 
 def test_what_there_is() -> None:
-    """The four units, and both environment files, are used."""
-    assert set(UNITS) == {f"igw-{name}.service" for name in ("envoy", "extauth", "extproc", "xds")}
+    """The five units, and all environment files, are used."""
+    assert set(UNITS) == {f"igw-{name}.service" for name in ("collector", "envoy", "extauth", "extproc", "xds")}
     used = {Path(file).name for unit in UNITS for file in values(unit, "EnvironmentFile")}
     assert used == {path.name for path in FOLDER.glob("*.env")}
 
@@ -129,6 +129,9 @@ def test_addresses() -> None:
         parameters = command(f"igw-{name}.service")[1]
         assert control_plane[name] == f"{parameters['host']}:{parameters['port']}"
         assert parameters["host"] == "127.0.0.1"
+    collector = command("igw-collector.service")[1]
+    assert control_plane["usage_log"] == f"{collector['host']}:{collector['port']}"
+    assert control_plane["usage_url"] == f"http://{collector['host']}:{collector['ops_port']}"
     assert control_plane["extauth_log"] == f"127.0.0.1:{command('igw-extauth.service')[1]['grpc_port']}"
     assert command("igw-envoy.service")[1]["xds"].rpartition(":")[2] == str(control_plane["port"])
 

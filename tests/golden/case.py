@@ -1,7 +1,7 @@
 """A golden case: definitions in, the plan and Envoy's whole static configuration out, as YAML with sorted keys.
 
 A folder holds `definitions.yaml`, and `options.yaml` where it needs zone, domain, organization, auth_transport,
-containers: the addresses of those that were found, by the name of their deployment, or owners: the entities of the
+body_routing, usage_log or traces (an address), containers: the addresses of those that were found, by the name of their deployment, or owners: the entities of the
 owner of a gateway's apiKey, by the gateway's name.
 """
 
@@ -17,7 +17,7 @@ from igw_xds.access import OwnedBy
 from igw_xds.bootstrap import static_bootstrap
 from igw_xds.plan import Plan, plan
 from igw_xds.resources.everything import snapshot_of
-from igw_xds.settings import AuthTransport, DataPlane, HostPort
+from igw_xds.settings import AuthTransport, BodyRouting, DataPlane, HostPort
 from igw_xds.snapshot import Snapshot
 from pydantic import BaseModel
 
@@ -30,6 +30,9 @@ OPTIONS: dict[str, Any] = {
     "organization": None,
     "zone": None,
     "auth_transport": "http",
+    "body_routing": "auto",
+    "usage_log": None,
+    "traces": None,
     "containers": {},
     "owners": {},
 }
@@ -49,8 +52,13 @@ class Case:
 
     @property
     def envoy_yaml(self) -> str:
-        """Give the content of `envoy.yaml`."""
-        return _yaml(static_bootstrap(self.snapshot, HostPort("127.0.0.1", 9901)))
+        """Give the content of `envoy.yaml`: without the text of scripts, which are files of their own."""
+        return _yaml(_without_scripts(self.bootstrap))
+
+    @property
+    def bootstrap(self) -> Any:
+        """Give the whole configuration, as Envoy reads it."""
+        return static_bootstrap(self.snapshot, HostPort("127.0.0.1", 9901))
 
 
 def case(folder: Path) -> Case:
@@ -71,8 +79,23 @@ def case(folder: Path) -> Case:
             if g.name in options["owners"]
         },
     )
-    data_plane = DataPlane(auth_transport=AuthTransport(options["auth_transport"]))
-    return Case(planned, snapshot_of(planned, data_plane))
+    return Case(planned, snapshot_of(planned, _data_plane(options)))
+
+
+def _data_plane(options: Mapping[str, Any]) -> DataPlane:
+    return DataPlane(
+        auth_transport=AuthTransport(options["auth_transport"]),
+        body_routing=BodyRouting(options["body_routing"]),
+        usage_log=_address(options["usage_log"]),
+        traces=_address(options["traces"]),
+    )
+
+
+def _address(text: str | None) -> HostPort | None:
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    return HostPort(host, int(port))
 
 
 def _options(path: Path) -> dict[str, Any]:
@@ -100,6 +123,18 @@ def _document(value: Any) -> Any:
             return str(value)
         case _ if is_dataclass(value):
             return {field.name: _document(getattr(value, field.name)) for field in fields(value)}
+        case _:
+            return value
+
+
+def _without_scripts(value: Any) -> Any:
+    match value:
+        case {"@type": str(kind), "default_source_code": _} if kind.endswith(".lua.v3.Lua"):
+            return {**value, "default_source_code": {"inline_string": "<script>"}}
+        case dict():
+            return {key: _without_scripts(item) for key, item in value.items()}
+        case list():
+            return [_without_scripts(item) for item in value]
         case _:
             return value
 

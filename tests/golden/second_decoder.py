@@ -7,10 +7,12 @@ they spell differently by habit (``consecutive_5xx``, 64-bit numbers) is written
 import importlib
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import betterproto2
 import igw_xds.bootstrap  # noqa: F401 - registers with protobuf every message that is served
+from envoy_data_plane.google.protobuf import Struct
 from envoy_data_plane.message_pool import default_message_pool
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -19,6 +21,18 @@ from google.protobuf.message import Message
 
 TYPE_URL = re.compile(rb"type\.googleapis\.com/([a-z0-9_.]+)\.([A-Z]\w*)")
 """A type as an Any names it; what follows it on the wire is the tag of `value`, never a letter or digit."""
+
+
+@dataclass(eq=False, repr=False)
+class TypedStruct(betterproto2.Message):
+    """`xds/type/v3/typed_struct.proto`, the one message that is served and not known there."""
+
+    type_url: str = betterproto2.field(1, betterproto2.TYPE_STRING)
+    value: Struct | None = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+
+
+default_message_pool.register_message("xds.type.v3", "TypedStruct", TypedStruct)
+KNOWN_HERE = {"xds.type.v3"}
 
 
 def first_reading(body: AnyMessage) -> Any:
@@ -31,7 +45,7 @@ def first_reading(body: AnyMessage) -> Any:
 
 def second_reading(body: AnyMessage) -> Any:
     """Give what envoy-data-plane reads, nested extensions included; TypeError for a type unknown to it."""
-    for package in extension_packages(body):
+    for package in extension_packages(body) - KNOWN_HERE:
         importlib.import_module(f"envoy_data_plane.{package}")
     message = default_message_pool.url_to_type[body.type_url].parse(body.value)
     return spelled_alike(message.to_dict(casing=betterproto2.Casing.SNAKE))

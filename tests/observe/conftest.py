@@ -14,7 +14,7 @@ from tests.observe.stack import refusing_proxy, traffic
 from tests.observe.tools import Prometheus, prometheus, tool
 from tests.real_envoy.running import Running, eventually, igw_up
 
-SERVICES = {"control-plane": "xds", "extauth": "extauth", "extproc": "extproc"}
+SERVICES = {"control-plane": "xds", "extauth": "extauth", "extproc": "extproc", "collector": "collector"}
 """Prometheus' job to the child process."""
 
 

@@ -17,6 +17,9 @@ from igw_xds.snapshot import CLUSTER
 from tests.real_envoy.running import REPLICAS, Running, chat
 from tests.unit.xds_stream.builders import NODE, delta, nack
 
+FORM = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\ndemo-large\r\n--b--\r\n'
+AS_FORM = {"Content-Type": "multipart/form-data; boundary=b"}
+
 
 @contextlib.contextmanager
 def refusing_proxy(port: int) -> Iterator[None]:
@@ -83,6 +86,8 @@ def _round(gateway: Running) -> None:
         lambda: gateway.post("chat", chat("demo-large")),
         lambda: gateway.post("chat", chat("unknown")),
         lambda: gateway.post("chat", {"messages": []}),
+        lambda: gateway.post("wandb-chat", {**chat(), "stream": True}, token=gateway.ready["tokens"]["wandb"]),
+        lambda: gateway.post("chat", FORM, "/v1/audio/transcriptions", headers=AS_FORM),
         lambda: gateway.post("chat", chat(), token="nobody's"),
         lambda: gateway.post("chat", chat(), headers={"Host": "nobody.example"}),
         lambda: httpx.get(f"{gateway.ready['api']}/v1alpha1/inference/gateways"),

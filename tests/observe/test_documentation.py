@@ -13,8 +13,11 @@ from tests.real_envoy.running import eventually
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "metrics.md").read_text()
-LIMITS = (DOCS / "limits.md").read_text().split("\n## Metrics\n")[1]
-HEADINGS = {"control-plane": "Control plane", "extauth": "extauth", "extproc": "extproc"}
+ELSEWHERE = {
+    "extauth": (DOCS / "limits.md").read_text().split("\n## Metrics\n")[1],
+    "Usage collector": (DOCS / "usage.md").read_text().split("\n## Metrics\n")[1].split("\n## ")[0],
+}
+HEADINGS = {"control-plane": "Control plane", "extauth": "extauth", "extproc": "extproc", "collector": "Usage collector"}
 SELDOM = {
     "igw_extauth_authority_refused_total",
     "igw_extauth_limits_admissions_total",
@@ -28,9 +31,9 @@ Told = set[tuple[str, str, tuple[str, ...]]]
 
 
 def documented(heading: str) -> Told:
-    """Give the table under a heading; extauth's goes on in docs/limits.md."""
+    """Give the table under a heading; some go on in a page of their own."""
     section = TEXT.split(f"### {heading}\n")[1].split("\n### ")[0].split("\n## ")[0]
-    section += LIMITS if heading == "extauth" else ""
+    section += ELSEWHERE.get(heading, "")
     rows = re.findall(r"^\| `(igw_\w+)` \| (\w+) \|([^|]*)\|", section, re.MULTILINE)
     return {(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
 

@@ -29,6 +29,8 @@ ANY_PORTS = [
         "extauth-ops",
         "extproc",
         "extproc-ops",
+        "collector",
+        "collector-ops",
         "api",
         "api-grpc",
         "demo",

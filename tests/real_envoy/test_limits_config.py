@@ -216,7 +216,8 @@ async def test_a_request_that_holds_a_slot(proxy: Proxy) -> None:
     assert request.keys().isdisjoint({"authorization", "x-igw-lease", "x-igw-token", "accept-encoding"})
     await until(lambda: len(proxy.metadata()) == 1)
     [metadata] = proxy.metadata()
-    assert metadata["igw.usage"] == {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+    used = {"prompt_tokens": 7, "completion_tokens": 5, "cached_tokens": 1, "total_tokens": 12, "whole": True}
+    assert metadata["igw.usage"] == used
     assert metadata["envoy.filters.http.ext_authz"]["x-igw-lease"] == "lease-1"
     [entry] = proxy.told(AccessLogType.DownstreamEnd)
     assert dict(entry.request.request_headers) == {"x-igw-project": PROJECT}
@@ -271,7 +272,7 @@ async def test_a_client_that_goes_away_ends_its_request(proxy: Proxy) -> None:
     async with proxy.client() as client, client.stream("GET", "/sse") as answer:
         await anext(answer.aiter_bytes())
     await until(lambda: bool(proxy.metadata()), 1)
-    assert "igw.usage" not in proxy.metadata()[0]
+    assert proxy.metadata()[0]["igw.usage"] == {"streamed": True, "events": 1}  # not whole, and no tokens
     proxy.model.go_on.set()
 
 

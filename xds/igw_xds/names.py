@@ -7,6 +7,8 @@ LISTENER = "ingress"
 EXTAUTH_CLUSTER = "igw-extauth"
 EXTAUTH_LOG_CLUSTER = "igw-extauth-log"
 EXTPROC_CLUSTER = "igw-extproc"
+USAGE_LOG_CLUSTER = "igw-usage"
+TRACES_CLUSTER = "igw-traces"
 XDS_CLUSTER = "igw-xds"
 
 

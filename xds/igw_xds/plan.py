@@ -11,7 +11,7 @@ from typing import assert_never
 
 from igw_model.definitions import gateway_host
 from igw_model.deployment import Deployment, DnsBackend, DockerBackend, HealthCheck, StaticBackend
-from igw_model.gateway import Gateway, Routing
+from igw_model.gateway import Gateway, Routing, WeightsAndBiasesAuth
 from igw_model.policy import Policy
 from igw_model.record import NEVER, Replica
 from igw_model.text import normal_host
@@ -47,6 +47,8 @@ class PlannedGateway:
     routing: Routing
     source_ranges: tuple[str, ...]
     models: tuple[PlannedModel, ...]
+    reports_usage: bool = False
+    """What its requests used is reported to W&B."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,7 @@ def planned_gateway(
         routing=gateway.routing,
         source_ranges=gateway.endpoint_configuration.allowed_source_ip_ranges,
         models=tuple(PlannedModel(name, shares(by_model[name])) for name in sorted(by_model)),
+        reports_usage=isinstance(gateway.auth, WeightsAndBiasesAuth) and gateway.auth.enable_usage_reports,
     )
 
 

@@ -21,6 +21,24 @@ class AuthTransport(StrEnum):
     GRPC = "grpc"
 
 
+class BodyRouting(StrEnum):
+    """Who reads the model's name in a body (docs/body-routing.md)."""
+
+    AUTO = "auto"
+    """Envoy by itself where it is JSON, extproc where it is multipart."""
+    NATIVE = "native"
+    EXTPROC = "extproc"
+
+
+class StreamUsage(StrEnum):
+    """Whose streams are made to say how many tokens they used (`stream_options.include_usage`)."""
+
+    AUTO = "auto"
+    """Those of gateways that report usage or limit it."""
+    ALL = "all"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class DataPlane:
     """The listener's address, the services that Envoy asks, and the limits of a request."""
@@ -31,6 +49,14 @@ class DataPlane:
     extauth_log: HostPort = HostPort("127.0.0.1", 18011)
     """Where Envoy tells what becomes of limited requests: extauth's gRPC port."""
     extproc: HostPort = HostPort("127.0.0.1", 18020)
+    body_routing: BodyRouting = BodyRouting.AUTO
+    usage_log: HostPort | None = None
+    """Where Envoy tells of each request that was let in, and of the tokens that it used: the usage collector."""
+    stream_usage: StreamUsage = StreamUsage.AUTO
+    traces: HostPort | None = None
+    """Where Envoy sends its spans: an OpenTelemetry collector, gRPC in clear."""
+    trace_percent: float = 100
+    """Of the requests that come without a decision of the caller's."""
     max_body_bytes: int = 16 * MIB
     idle_seconds: int = 600
     access_log: bool = True

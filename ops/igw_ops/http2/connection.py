@@ -115,6 +115,10 @@ class Connection:
         self._send_window -= size
         self._output.append(data)
 
+    def is_open(self, stream: int) -> bool:
+        """Tell whether something may still be sent on a stream."""
+        return stream in self._open
+
     def close(self, stream: int) -> bool:
         """Take a stream for closed, before its last frames go to `send`. False: it was, and nothing may be sent."""
         was_open = stream in self._open

@@ -24,6 +24,7 @@ from igw_api.reference import openapi
 from igw_api.rest import BASE
 from igw_api.roles import Roles
 from igw_api.settings import Backends, Endpoints, Settings
+from igw_api.usage import Source
 from igw_model.document import parse
 from igw_model.record import Kind, Record
 from igw_model.status import Condition, Observed, Status, Truth
@@ -137,14 +138,19 @@ class Installation:
 
 @contextlib.asynccontextmanager
 async def installation(
-    settings: Settings = SETTINGS, fleet: Fleet | None = None
+    settings: Settings = SETTINGS, fleet: Fleet | None = None, usage: Source | None = None
 ) -> AsyncIterator[Installation]:
-    """Run an API, beside a control plane where there is one."""
+    """Run an API, beside a control plane and a usage collector where there are such."""
     store = await open_store(None, Cipher.ephemeral())
     async with httpx.AsyncClient(base_url="http://api") as nowhere:
         running = Installation(store, nowhere)
         operations = Operations(
-            store, settings, clock=lambda: running.now, new_id=lambda: made_id(next(running.ids)), fleet=fleet
+            store,
+            settings,
+            clock=lambda: running.now,
+            new_id=lambda: made_id(next(running.ids)),
+            fleet=fleet,
+            usage=usage,
         )
         transport = httpx.ASGITransport(app(operations.call, authentication()), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
+from igw_api.collector import collector
 from igw_api.document import identifier
 from igw_api.http_server import app
 from igw_api.operations import Operations
@@ -33,6 +34,7 @@ from schemathesis.schemas import BaseSchema
 from tests.builders import deployment_id, gateway_id
 from tests.unit.api.documents import claim_body, gateway_body, managed_body
 from tests.unit.api.installation import ADMIN, authentication, made_id, parameters, with_settings
+from tests.unit.api.usage_collector import usage_collector
 
 EVERYWHERE = with_settings(
     parameters=parameters(zones=["US-EAST-04A"]),
@@ -50,11 +52,16 @@ BODIES = {"gateways": gateway_body(), "deployments": managed_body(), "capacitycl
 async def _serve(listening: socket.socket, ended: threading.Event) -> None:
     store = await open_store(None, Cipher.ephemeral())
     ids = itertools.count(1)
-    operations = Operations(
-        store, EVERYWHERE, clock=lambda: datetime.now(UTC), new_id=lambda: made_id(next(ids))
-    )
-    async with serving(app(operations.call, authentication()), listening):
-        await asyncio.to_thread(ended.wait)
+    async with usage_collector() as beside, collector(beside.url) as usage:
+        operations = Operations(
+            store,
+            EVERYWHERE,
+            clock=lambda: datetime.now(UTC),
+            new_id=lambda: made_id(next(ids)),
+            usage=usage,
+        )
+        async with serving(app(operations.call, authentication()), listening):
+            await asyncio.to_thread(ended.wait)
     await store.aclose()
 
 

@@ -20,6 +20,7 @@ from igw_api.operations import Operations
 from igw_api.proxies import Fleet
 from igw_api.roles import Roles
 from igw_api.settings import Backends, Settings
+from igw_api.usage import Source
 from igw_cli.client import BASE
 from igw_model.record import Kind
 from igw_model.status import Condition, Observed, Status, Truth
@@ -91,7 +92,7 @@ async def _identify(token: str) -> Principal | None:
 
 
 @contextlib.contextmanager
-def api_server(fleet: Fleet | None = None) -> Iterator[ApiServer]:
+def api_server(fleet: Fleet | None = None, usage: Source | None = None) -> Iterator[ApiServer]:
     """Serve in a thread of its own until the context ends."""
     started: list[ApiServer] = []
     ready, stop = threading.Event(), asyncio.Event()
@@ -104,6 +105,7 @@ def api_server(fleet: Fleet | None = None) -> Iterator[ApiServer]:
             clock=lambda: datetime.now(UTC),
             new_id=lambda: str(uuid.uuid4()),
             fleet=fleet,
+            usage=usage,
         )
         roles = Roles(principals={"viewer": "viewer"})
         authenticate = Authentication(_identify, lambda: roles, LocalAdmin(ADMIN, ORGANIZATION))

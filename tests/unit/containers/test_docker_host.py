@@ -8,7 +8,7 @@ import pytest
 import typer
 from igw_cli.layout import Layout, Ports, services
 from igw_cli.options import docker_host
-from igw_xds.settings import AuthTransport
+from igw_xds.settings import AuthTransport, BodyRouting, StreamUsage
 
 from tests.unit.cli.program import igw
 
@@ -76,6 +76,9 @@ def test_igw_up_passes_it_on(url: str | None) -> None:
         domain="gw.localhost",
         trusted_proxies=0,
         lease_seconds=20,
+        body_routing=BodyRouting.AUTO,
+        stream_usage=StreamUsage.AUTO,
+        tracing=(),
         max_body_bytes=1024,
         log_level="info",
     )

@@ -49,6 +49,8 @@ async def test_seen(replica: httpx.AsyncClient) -> None:
         "most_at_once": 0,
         "projects": {},
         "cancelled": 0,
+        "cancelled_at": [],
+        "told": {},
         "last": None,
     }
 

@@ -4,16 +4,36 @@ from typing import Any
 
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
+from hypothesis import given
+from hypothesis import strategies as st
 from igw_extproc.answer import encode
-from igw_extproc.exchange import PROCEED, UNSUPPORTED_ENCODING, Answer, Exchange, Fail, Refuse, Route
+from igw_extproc.exchange import (
+    PROCEED,
+    TOO_LARGE,
+    UNSUPPORTED_ENCODING,
+    Answer,
+    Exchange,
+    Fail,
+    Refuse,
+    Route,
+)
+from igw_extproc.form_body import INVALID
 from igw_extproc.model_name import INVALID_JSON, MISSING, ModelName, unknown_model
+from igw_ops.grpc import wire
+from igw_ops.grpc.wire import GrpcStatus
+
+from tests.unit.extproc.bodies import chunks
+
+MOST = 1_000
 
 
-def headers(*, end: bool = False, encoding: str | None = None, raw: bool = True) -> Any:
+def headers(
+    *, end: bool = False, encoding: str | None = None, raw: bool = True, kind: str = "application/json"
+) -> Any:
     """Request headers as Envoy sends them."""
     message = ext_proc.ProcessingRequest()
     message.request_headers.end_of_stream = end
-    fields = {":method": "POST", "content-type": "application/json"}
+    fields = {":method": "POST", "content-type": kind}
     if encoding is not None:
         fields["content-encoding"] = encoding
     for key, value in fields.items():
@@ -34,44 +54,79 @@ def trailers() -> Any:
     return ext_proc.ProcessingRequest(request_trailers=ext_proc.HttpTrailers())
 
 
-TRANSCRIPTS: dict[str, list[tuple[Any, Answer, bool]]] = {
-    "a model": [(headers(), PROCEED, False), (body(), Route(ModelName("gpt")), True)],
-    "a body before trailers": [(headers(), PROCEED, False), (body(end=False), Route(ModelName("gpt")), True)],
-    "no body": [(headers(end=True), Refuse(MISSING), True)],
-    "an empty body": [(headers(), PROCEED, False), (body(b""), Refuse(MISSING), True)],
-    "no JSON": [(headers(), PROCEED, False), (body(b"model=gpt"), Refuse(INVALID_JSON), True)],
-    "no name": [(headers(), PROCEED, False), (body(b'{"model":" "}'), Refuse(unknown_model(" ")), True)],
-    "compressed": [(headers(encoding="gzip"), Refuse(UNSUPPORTED_ENCODING), True)],
-    "compressed, as text": [(headers(encoding="br", raw=False), Refuse(UNSUPPORTED_ENCODING), True)],
-    "compressed once": [(headers(encoding="identity, gzip"), Refuse(UNSUPPORTED_ENCODING), True)],
-    "not compressed": [(headers(encoding="Identity"), PROCEED, False)],
-    "not compressed, twice": [(headers(encoding="identity,identity"), PROCEED, False)],
-    "an empty coding": [(headers(encoding=""), PROCEED, False)],
-    "body first": [(body(), Fail("got request_body, expected request_headers"), True)],
-    "headers twice": [
-        (headers(), PROCEED, False),
-        (headers(), Fail("got request_headers, expected request_body"), True),
+def fail(reason: str) -> Fail:
+    """What no configuration of ours makes Envoy say."""
+    return Fail(GrpcStatus.INVALID_ARGUMENT, reason)
+
+
+FORM = 'Multipart/form-data; boundary="x"'
+PART = b'--x\r\ncontent-disposition: form-data; name="model"\r\n\r\ngpt\r\n--x--'
+GPT = Route(ModelName("gpt"))
+SKIPPED = "which the filter's configuration skips"
+TRANSCRIPTS: dict[str, list[tuple[Any, Answer]]] = {
+    "a model": [(headers(), PROCEED), (body(), GPT)],
+    "a body before trailers": [(headers(), PROCEED), (body(end=False), GPT)],
+    "whatever the type": [(headers(kind="application/x-www-form-urlencoded"), PROCEED), (body(), GPT)],
+    "form data": [(headers(kind=FORM), PROCEED), (body(PART), GPT)],
+    "form data without a boundary": [
+        (headers(kind="multipart/mixed"), PROCEED),
+        (body(PART), Refuse(INVALID)),
     ],
-    "trailers": [
-        (headers(), PROCEED, False),
-        (trailers(), Fail("got request_trailers, expected request_body"), True),
+    "form data, empty": [(headers(kind="multipart/mixed"), PROCEED), (body(b""), Refuse(MISSING))],
+    "JSON that says it is form data": [(headers(kind=FORM), PROCEED), (body(), Refuse(INVALID))],
+    "no body": [(headers(end=True), Refuse(MISSING))],
+    "no body, compressed": [(headers(end=True, encoding="gzip"), Refuse(UNSUPPORTED_ENCODING))],
+    "an empty body": [(headers(), PROCEED), (body(b""), Refuse(MISSING))],
+    "no JSON": [(headers(), PROCEED), (body(b"model=gpt"), Refuse(INVALID_JSON))],
+    "no name": [(headers(), PROCEED), (body(b'{"model":" "}'), Refuse(unknown_model(" ")))],
+    "as much as may be": [(headers(), PROCEED), (body(b" " * (MOST - 15) + b'{"model":"gpt"}'), GPT)],
+    "more than may be": [
+        (headers(), PROCEED),
+        (body(b" " * (MOST - 14) + b'{"model":"gpt"}'), Refuse(TOO_LARGE)),
     ],
-    "nothing": [(ext_proc.ProcessingRequest(), Fail("got None, expected request_headers"), True)],
-    "more than asked": [
-        (headers(), PROCEED, False),
-        (body(), Route(ModelName("gpt")), True),
-        (body(), Fail("got request_body, expected nothing"), True),
-    ],
+    "compressed": [(headers(encoding="gzip"), Refuse(UNSUPPORTED_ENCODING))],
+    "compressed, as text": [(headers(encoding="br", raw=False), Refuse(UNSUPPORTED_ENCODING))],
+    "compressed once": [(headers(encoding="identity, gzip"), Refuse(UNSUPPORTED_ENCODING))],
+    "not compressed": [(headers(encoding="Identity"), PROCEED)],
+    "not compressed, twice": [(headers(encoding="identity,identity"), PROCEED)],
+    "an empty coding": [(headers(encoding=""), PROCEED)],
+    "body first": [(body(), fail("got a body before the headers"))],
+    "an empty body first": [(body(b""), fail("got a body before the headers"))],
+    "headers twice": [(headers(), PROCEED), (headers(), fail("got request headers twice"))],
+    "trailers": [(headers(), PROCEED), (trailers(), fail(f"got request_trailers, {SKIPPED}"))],
+    "nothing": [(ext_proc.ProcessingRequest(), fail(f"got None, {SKIPPED}"))],
 }
 
 
+def stream(*messages: Any) -> bytes:
+    """Give messages as they come on a stream."""
+    return b"".join(wire.message(message.SerializeToString()) for message in messages)
+
+
 @pytest.mark.parametrize("transcript", TRANSCRIPTS.values(), ids=TRANSCRIPTS.keys())
-def test_transcript(transcript: list[tuple[Any, Answer, bool]]) -> None:
+def test_transcript(transcript: list[tuple[Any, Answer]]) -> None:
     """Headers, then the body, each answered once; a surprise fails the stream and never ends it cleanly."""
-    exchange = Exchange()
-    for message, answer, over in transcript:
-        assert exchange.receive(message) == answer
-        assert exchange.over is over
+    exchange = Exchange(MOST)
+    for message, answer in transcript:
+        assert exchange.receive(stream(message)) == [answer]
+        assert exchange.over is (answer != PROCEED)
+
+
+@given(st.data())
+def test_any_chunking_gives_the_same_answers(data: st.DataObject) -> None:
+    """HTTP/2 cuts messages into frames of any size."""
+    transcript = data.draw(st.sampled_from(list(TRANSCRIPTS.values())))
+    exchange, answers = Exchange(MOST), list[Answer]()
+    for chunk in data.draw(chunks(stream(*(message for message, _ in transcript)))):
+        answers += [] if exchange.over else exchange.receive(chunk)
+    assert answers == [answer for _, answer in transcript]
+
+
+def test_a_body_is_refused_before_it_is_whole() -> None:
+    """At the first byte that breaks a rule."""
+    exchange = Exchange(MOST)
+    begin, _, _ = stream(headers(), body(b'{"a":1,}~' + b" " * 900)).partition(b"~")
+    assert exchange.receive(begin) == [PROCEED, Refuse(INVALID_JSON)]
 
 
 def test_headers_answer_removes_a_forged_model() -> None:

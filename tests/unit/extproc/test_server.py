@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import resource
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,6 +21,9 @@ from igw_extproc.tally import Tally
 from igw_ops.grpc import wire
 from igw_ops.http2 import frames
 
+from tests.unit.extproc.bodies import varint
+
+MIB = 1024 * 1024
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 HEADERS = ext_proc.ProcessingRequest(request_headers=ext_proc.HttpHeaders())
 
@@ -123,12 +128,53 @@ async def test_many_at_once_share_a_connection() -> None:
         assert await asyncio.gather(*map(it.model, bodies)) == names
 
 
-async def test_a_body_over_the_limit_fails_the_stream() -> None:
-    """RESOURCE_EXHAUSTED, and Envoy fails closed."""
+async def test_a_body_over_the_limit_is_refused() -> None:
+    """413, as Envoy says it of one above its own limit; the rest of the body, which still comes, is dropped."""
     async with bench(max_body_bytes=1000) as it:
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            await it.model(b" " * 2_000_000)
-        assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        stream = it.process()
+        await stream.write(HEADERS)
+        await stream.read()
+        await stream.write(body(b" " * 2_000_000))
+        refusal = (await stream.read()).immediate_response
+        assert (refusal.status.code, refusal.details) == (413, "igw_request_too_large")
+        assert await it.model(b'{"model":"gpt"}') == "gpt"
+
+
+def resident_bytes() -> int:
+    """What this process has in memory (proc(5), statm)."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
+
+
+async def test_large_bodies_are_not_held() -> None:
+    """Four bodies of 64 MiB at once, over real connections, the model last: memory stays flat."""
+    size, frame = 64 * MIB, b"x" * 16_384
+
+    async def upload(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        whole = body(b'{"a":"' + b"x" * 1_000 + b'","model":"gpt"}').SerializeToString()
+        begin, end = whole[whole.index(b"{") : whole.index(b"x")], whole[whole.rindex(b"x") + 1 :]
+        content = len(begin) + size + len(end) - 2
+        inner = b"\x0a" + varint(content)
+        heading = b"\x22" + varint(len(inner) + content + 2) + inner
+        first = wire.prefix(len(heading) + content + 2) + heading + begin
+        writer.write(frames.PREFACE + frames.settings({}) + frames.frame(frames.HEADERS, 4, 1))
+        writer.write(frames.frame(frames.DATA, 0, 1, wire.message(HEADERS.SerializeToString()) + first))
+        for _ in range(size // len(frame)):
+            writer.write(frames.frame(frames.DATA, 0, 1, frame))
+            await writer.drain()
+        writer.write(frames.frame(frames.DATA, 0, 1, end))
+        seen = b""
+        while b"gpt" not in seen:
+            seen += await reader.read(65_536)
+        writer.close()
+
+    async with bench(max_body_bytes=2 * size) as it:
+        await upload(it.port)
+        before = resident_bytes()
+        await asyncio.gather(*(upload(it.port) for _ in range(4)))
+        assert resident_bytes() - before < 32 * MIB
+        assert it.tally.outcomes() == {"routed": 5}
 
 
 async def test_a_surprise_fails_the_stream() -> None:

@@ -1,4 +1,4 @@
-"""Clusters: one for each deployment, one for each order of falling back, and our two services'.
+"""Clusters: one for each deployment, one for each order of falling back, and those of our services.
 
 Weights are not here: changing a split touches routes alone. Which instances are asked is in `liveness`.
 """
@@ -10,6 +10,7 @@ from typing import assert_never
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
 from envoy.config.core.v3 import protocol_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2
 from envoy.extensions.clusters.common.dns.v3 import dns_pb2
 from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
@@ -19,7 +20,7 @@ from igw_model.deployment import DnsBackend, StaticBackend
 
 from igw_xds import names
 from igw_xds.plan import Containers, PlannedDeployment, PlannedModel, Registered
-from igw_xds.resources.endpoints import load_assignment
+from igw_xds.resources.endpoints import load_assignment, of_deployment
 from igw_xds.resources.liveness import (
     HEALTH_CHECK_HOST,
     any_answer,
@@ -31,7 +32,7 @@ from igw_xds.resources.liveness import (
     unreachable,
 )
 from igw_xds.resources.messages import ads, packed, seconds
-from igw_xds.settings import DataPlane, HostPort
+from igw_xds.settings import BodyRouting, DataPlane, HostPort
 
 # Model servers close idle connections early (uvicorn, under vLLM: 5 s). Envoy must close first, or it sends a
 # request into a closing connection and may not repeat it.
@@ -45,6 +46,7 @@ SERVICE_CONNECT_SECONDS = 0.5
 RESOLVE_SECONDS = 2
 """How often a name is resolved anew. Docker's DNS and headless services name every instance, with lives that are
 too long (Docker: 600 s) to go by."""
+BATCHES_KEPT = 2048
 UNLIMITED = wrappers_pb2.UInt32Value(value=1_000_000)
 
 
@@ -66,7 +68,7 @@ def deployment_cluster(deployment: PlannedDeployment) -> cluster_pb2.Cluster:
             _over_eds(cluster)
             cluster.health_checks.append(health_check(check.path, HEALTH_CHECK_HOST))
         case DnsBackend(hostname=hostname, port=port, health_check=check):
-            _over_dns(cluster, HostPort(hostname, port))
+            _over_dns(cluster, of_deployment(deployment.id, [at := HostPort(hostname, port)]), at)
             cluster.health_checks.append(health_check(check.path, hostname))
         case Registered():
             _over_eds(cluster)
@@ -85,18 +87,25 @@ def fallback_orders(model: PlannedModel) -> list[tuple[str, ...]]:
 
 
 def service_clusters(data_plane: DataPlane) -> list[cluster_pb2.Cluster]:
-    """Give the clusters of extauth and extproc, whose instances may come, go, die and freeze."""
+    """Give the clusters of the services that Envoy asks and tells, whose instances may come, go, die and freeze."""
     asked = {
         names.EXTAUTH_CLUSTER: data_plane.extauth,
         names.EXTAUTH_LOG_CLUSTER: data_plane.extauth_log,
-        names.EXTPROC_CLUSTER: data_plane.extproc,
     }
+    if data_plane.body_routing is not BodyRouting.NATIVE:
+        asked[names.EXTPROC_CLUSTER] = data_plane.extproc
+    if data_plane.usage_log is not None:
+        asked[names.USAGE_LOG_CLUSTER] = data_plane.usage_log
     clusters = [service_cluster(name, at, http2(FROZEN_SECONDS)) for name, at in asked.items()]
     for cluster in clusters:
         cluster.health_checks.append(any_answer())
         cluster.common_lb_config.CopyFrom(last_resort())
         cluster.outlier_detection.CopyFrom(unreachable())
         cluster.connect_timeout.CopyFrom(seconds(SERVICE_CONNECT_SECONDS))
+        if cluster.name == names.USAGE_LOG_CLUSTER:
+            cluster.circuit_breakers.CopyFrom(_batches_kept())
+    if data_plane.traces is not None:
+        clusters.append(service_cluster(names.TRACES_CLUSTER, data_plane.traces, http2(SERVICE_IDLE_SECONDS)))
     return clusters
 
 
@@ -120,7 +129,7 @@ def service_cluster(
         circuit_breakers=_unlimited(),
         typed_extension_protocol_options=_http2(http2_options),
     )
-    _over_dns(cluster, at)
+    _over_dns(cluster, load_assignment(name, [at]), at)
     return cluster
 
 
@@ -129,7 +138,9 @@ def _over_eds(cluster: cluster_pb2.Cluster) -> None:
     cluster.eds_cluster_config.eds_config.CopyFrom(ads())
 
 
-def _over_dns(cluster: cluster_pb2.Cluster, at: HostPort) -> None:
+def _over_dns(
+    cluster: cluster_pb2.Cluster, endpoints: endpoint_pb2.ClusterLoadAssignment, at: HostPort
+) -> None:
     if _is_address(at.host):
         cluster.type = cluster_pb2.Cluster.STATIC
     else:
@@ -141,7 +152,7 @@ def _over_dns(cluster: cluster_pb2.Cluster, at: HostPort) -> None:
         )
         cluster.cluster_type.name = "envoy.clusters.dns"
         cluster.cluster_type.typed_config.CopyFrom(packed(every))
-    cluster.load_assignment.CopyFrom(load_assignment(cluster.name, [at]))
+    cluster.load_assignment.CopyFrom(endpoints)
 
 
 def _is_address(host: str) -> bool:
@@ -181,6 +192,16 @@ def _unlimited() -> circuit_breaker_pb2.CircuitBreakers:
             )
         ]
     )
+
+
+@cache
+def _batches_kept() -> circuit_breaker_pb2.CircuitBreakers:
+    """Bound what Envoy keeps of its usage log while the collector is away: so many batches of 32 kB."""
+    most = wrappers_pb2.UInt32Value(value=BATCHES_KEPT)
+    threshold = circuit_breaker_pb2.CircuitBreakers.Thresholds(
+        max_connections=UNLIMITED, max_pending_requests=most, max_requests=most, max_retries=most
+    )
+    return circuit_breaker_pb2.CircuitBreakers(thresholds=[threshold])
 
 
 @cache

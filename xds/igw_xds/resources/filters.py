@@ -6,11 +6,11 @@ a filter that is `disabled` in the chain stays off for a host name whose spellin
 """
 
 from collections.abc import Iterable
+from typing import assert_never
 
 from envoy.config.core.v3 import backoff_pb2, base_pb2, grpc_service_pb2, http_uri_pb2
 from envoy.config.rbac.v3 import rbac_pb2 as rules_pb2
 from envoy.extensions.common.matching.v3 import extension_matcher_pb2
-from envoy.extensions.filters.common.matcher.action.v3 import skip_action_pb2
 from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.http.ext_proc.v3 import ext_proc_pb2, processing_mode_pb2
@@ -26,15 +26,20 @@ from envoy.type.v3 import http_status_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 from google.protobuf.message import Message
 from igw_model import headers
-from igw_model.policy import Policy, policy_extensions, policy_text
+from igw_model.gateway import BodyBasedRouting
+from igw_model.policy import policy_extensions, policy_text
 from xds.core.v3 import extension_pb2
-from xds.type.matcher.v3 import matcher_pb2
 from xds.type.matcher.v3 import regex_pb2 as xds_regex_pb2
 from xds.type.matcher.v3 import string_pb2 as xds_string_pb2
 
 from igw_xds import names
+from igw_xds.plan import PlannedGateway
+from igw_xds.resources.body import BODY, body_script, only_multipart, reads
+from igw_xds.resources.matching import Predicate, Single, unless
 from igw_xds.resources.messages import packed, seconds
-from igw_xds.settings import AuthTransport, DataPlane
+from igw_xds.resources.metadata import GATEWAY, NAMESPACE, POLICY, REPORTS, metadata
+from igw_xds.resources.scripts import FILTER, script
+from igw_xds.settings import AuthTransport, BodyRouting, DataPlane, StreamUsage
 
 HOST = "igw.host"
 USAGE = "igw.usage"
@@ -44,71 +49,16 @@ EXT_AUTHZ = "envoy.filters.http.ext_authz"
 EXT_PROC = "envoy.filters.http.ext_proc"
 BUFFER = "envoy.filters.http.buffer"
 
-Predicate = matcher_pb2.Matcher.MatcherList.Predicate.SinglePredicate
+_BODY_NOT_READ = {
+    EXT_PROC: packed(ext_proc_pb2.ExtProcPerRoute(disabled=True)),
+    BODY: packed(lua_pb2.LuaPerRoute(disabled=True)),
+}
 
 # A check may wait for the identity authority (5 s); a body of the largest size is parsed well within this.
 AUTH_TIMEOUT_SECONDS = 10
 EXT_PROC_TIMEOUT_SECONDS = 5
-NAMESPACE = "igw"
-POLICY_KEY = "policy"
 UNKNOWN_GATEWAY = "unknown-gateway"
 """The policy that refuses a host name without a gateway; Envoy names it in the response code details."""
-
-# Compiled, it would end Envoy on a host that forbids code made at run time (MemoryDenyWriteExecute), and be no faster.
-_LOWER_CASE_HOST = """\
-jit.off()
-function envoy_on_request(handle)
-  local headers = handle:headers()
-  headers:replace(":authority", string.lower(headers:get(":authority")))
-  handle:clearRouteCache()
-end
-"""
-
-
-# The answer goes on as it comes; json_to_metadata and sse_to_metadata would hold a JSON answer back, refuse one larger
-# than the buffer with 500, and miss usage in large events. No text in JSON passes for the key: its quotes are escaped.
-_TOKENS_USED = """\
-jit.off()
-local KEY, MOST = '"usage"', 4096
-local UNFINISHED = {"^%s*$", "^%s*:%s*$", "^%s*:%s*{"}
-local COUNTS = {"prompt_tokens", "completion_tokens", "total_tokens"}
-
-local function may_go_on(text, from)
-  if #text - from > MOST then return false end
-  for _, pattern in ipairs(UNFINISHED) do
-    if string.find(text, pattern, from) ~= nil then return true end
-  end
-  return false
-end
-
-function envoy_on_request(handle)
-  handle:headers():remove("accept-encoding")
-end
-
-function envoy_on_response(handle)
-  local rest, used = "", nil
-  for chunk in handle:bodyChunks() do
-    local text = rest .. chunk:getBytes(0, chunk:length())
-    rest = string.sub(text, 1 - #KEY)
-    local at = string.find(text, KEY, 1, true)
-    while at ~= nil do
-      local object = string.match(text, "^%s*:%s*(%b{})", at + #KEY)
-      if object ~= nil then
-        used = object
-      elseif may_go_on(text, at + #KEY) then
-        rest = string.sub(text, at)
-      end
-      at = string.find(text, KEY, at + #KEY, true)
-    end
-  end
-  if used == nil then return end
-  local metadata = handle:streamInfo():dynamicMetadata()
-  for _, name in ipairs(COUNTS) do
-    local count = tonumber(string.match(used, '"' .. name .. '"%s*:%s*(%d+)'))
-    if count ~= nil then metadata:set("USAGE", name, count) end
-  end
-end
-""".replace("USAGE", USAGE)
 
 
 def http_filters(data_plane: DataPlane) -> list[hcm_pb2.HttpFilter]:
@@ -117,8 +67,9 @@ def http_filters(data_plane: DataPlane) -> list[hcm_pb2.HttpFilter]:
         _filter(HOST, _host_spelling()),
         _filter(RBAC, rbac_pb2.RBAC(rules=_nobody())),
         _filter(EXT_AUTHZ, _ext_authz(data_plane)),
-        _filter(USAGE, _tokens_used()),
-        _filter(EXT_PROC, _ext_proc()),
+        _filter(USAGE, _tokens_used(data_plane)),
+        _filter(BODY, body_script()),
+        *_body_read_outside(data_plane.body_routing),
         _filter(
             BUFFER,
             buffer_pb2.Buffer(max_request_bytes=wrappers_pb2.UInt32Value(value=data_plane.max_body_bytes)),
@@ -127,35 +78,35 @@ def http_filters(data_plane: DataPlane) -> list[hcm_pb2.HttpFilter]:
     ]
 
 
-def per_gateway(
-    policy: Policy, source_ranges: Iterable[str], data_plane: DataPlane, *, reads_body: bool
-) -> dict[str, any_pb2.Any]:
+def per_gateway(gateway: PlannedGateway, data_plane: DataPlane) -> dict[str, any_pb2.Any]:
     """Give what one gateway's routes say to the filters."""
-    ranges = list(source_ranges)
+    ranges = gateway.source_ranges
     admitted = rbac_pb2.RBACPerRoute(rbac=rbac_pb2.RBAC(rules=_only_from(ranges)) if ranges else None)
     configs = {RBAC: packed(admitted)}
     if data_plane.auth_transport is AuthTransport.GRPC:
-        settings = ext_authz_pb2.CheckSettings(context_extensions=policy_extensions(policy))
+        settings = ext_authz_pb2.CheckSettings(context_extensions=policy_extensions(gateway.policy))
         configs[EXT_AUTHZ] = packed(ext_authz_pb2.ExtAuthzPerRoute(check_settings=settings))
-    if not reads_body:
-        configs[EXT_PROC] = packed(body_not_read())
+    if not isinstance(gateway.routing, BodyBasedRouting):
+        configs.update(body_not_read())
+    configs[BODY] = packed(_body_read_inside(gateway, data_plane))
     return configs
 
 
-def gateway_metadata(policy: Policy) -> base_pb2.Metadata:
-    """Give the virtual host's metadata, from which checks over HTTP take the policy.
+def gateway_metadata(gateway: PlannedGateway) -> base_pb2.Metadata:
+    """Give the virtual host's metadata, from which checks over HTTP take the policy, and the usage log the gateway.
 
-    The filter's own per-route `http_service` would say it too, and is made anew for each request: a tenth of
+    The filter's own per-route `http_service` would say the policy too, and is made anew for each request: a tenth of
     what Envoy does for one.
     """
-    metadata = base_pb2.Metadata()
-    metadata.filter_metadata[NAMESPACE].update({POLICY_KEY: policy_text(policy)})
-    return metadata
+    said = {POLICY: policy_text(gateway.policy), GATEWAY: gateway.id}
+    if gateway.reports_usage:
+        said[REPORTS] = "true"
+    return metadata(**said)
 
 
-def body_not_read() -> ext_proc_pb2.ExtProcPerRoute:
-    """Leave a gateway's or a route's requests without ext_proc."""
-    return ext_proc_pb2.ExtProcPerRoute(disabled=True)
+def body_not_read() -> dict[str, any_pb2.Any]:
+    """Leave a gateway's or a route's requests without looking into their bodies."""
+    return dict(_BODY_NOT_READ)
 
 
 def _filter(name: str, config: Message) -> hcm_pb2.HttpFilter:
@@ -170,51 +121,61 @@ def _host_spelling() -> extension_matcher_pb2.ExtensionWithMatcher:
         )
     )
     host = http_inputs_pb2.HttpRequestHeaderMatchInput(header_name=":authority")
-    return _lua_unless(
-        _LOWER_CASE_HOST,
-        Predicate(
-            input=extension_pb2.TypedExtensionConfig(name="host", typed_config=packed(host)),
-            value_match=is_lower,
-        ),
+    lower = Single(
+        input=extension_pb2.TypedExtensionConfig(name="host", typed_config=packed(host)), value_match=is_lower
+    )
+    return unless(Predicate(single_predicate=lower), script("host"), FILTER)
+
+
+def _body_read_outside(routing: BodyRouting) -> list[hcm_pb2.HttpFilter]:
+    match routing:
+        case BodyRouting.EXTPROC:
+            return [_filter(EXT_PROC, _ext_proc())]
+        case BodyRouting.AUTO:
+            return [_filter(EXT_PROC, only_multipart(_ext_proc(), EXT_PROC))]
+        case BodyRouting.NATIVE:
+            return []
+        case other:
+            assert_never(other)
+
+
+def _body_read_inside(gateway: PlannedGateway, data_plane: DataPlane) -> lua_pb2.LuaPerRoute:
+    """Give what the script is to read of one gateway's requests."""
+    routing = data_plane.body_routing
+    return reads(
+        model=isinstance(gateway.routing, BodyBasedRouting) and routing is not BodyRouting.EXTPROC,
+        stream_usage=_counted(gateway, data_plane.stream_usage),
+        multipart=routing is BodyRouting.AUTO,
     )
 
 
-def _tokens_used() -> extension_matcher_pb2.ExtensionWithMatcher:
-    """Read the tokens used off the answers to requests that hold a slot; all others are left alone.
+def _counted(gateway: PlannedGateway, of: StreamUsage) -> bool:
+    match of:
+        case StreamUsage.ALL:
+            return True
+        case StreamUsage.AUTO:
+            return gateway.reports_usage or gateway.policy.limited
+        case StreamUsage.OFF:
+            return False
+        case other:
+            assert_never(other)
+
+
+def _tokens_used(data_plane: DataPlane) -> Message:
+    """Read the tokens used off the answers: off all of them for a usage log, else those to requests that hold a slot.
 
     It is decided here and not by a gateway's routes: a host name in upper case must not pass uncounted.
     """
+    if data_plane.usage_log is not None:
+        return script("usage")
     segment = network_inputs_pb2.DynamicMetadataInput.PathSegment(key=headers.LEASE)
     lease = network_inputs_pb2.DynamicMetadataInput(filter=EXT_AUTHZ, path=[segment])
     absent = metadata_pb2.Metadata(value=value_pb2.ValueMatcher(present_match=True), invert=True)
-    return _lua_unless(
-        _TOKENS_USED,
-        Predicate(
-            input=extension_pb2.TypedExtensionConfig(name="lease", typed_config=packed(lease)),
-            custom_match=extension_pb2.TypedExtensionConfig(name="absent", typed_config=packed(absent)),
-        ),
+    unlimited = Single(
+        input=extension_pb2.TypedExtensionConfig(name="lease", typed_config=packed(lease)),
+        custom_match=extension_pb2.TypedExtensionConfig(name="absent", typed_config=packed(absent)),
     )
-
-
-def _lua_unless(source: str, skipped: Predicate) -> extension_matcher_pb2.ExtensionWithMatcher:
-    """Give a script that runs for the requests that are not `skipped`."""
-    lua = lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=source))
-    matchers = matcher_pb2.Matcher.MatcherList
-    skip = extension_pb2.TypedExtensionConfig(name="skip", typed_config=packed(skip_action_pb2.SkipFilter()))
-    matcher = matcher_pb2.Matcher(
-        matcher_list=matchers(
-            matchers=[
-                matchers.FieldMatcher(
-                    predicate=matchers.Predicate(single_predicate=skipped),
-                    on_match=matcher_pb2.Matcher.OnMatch(action=skip),
-                )
-            ]
-        )
-    )
-    wrapped = extension_matcher_pb2.ExtensionWithMatcher(xds_matcher=matcher)
-    wrapped.extension_config.name = "envoy.filters.http.lua"
-    wrapped.extension_config.typed_config.CopyFrom(packed(lua))
-    return wrapped
+    return unless(Predicate(single_predicate=unlimited), script("usage"), FILTER)
 
 
 def _ext_authz(data_plane: DataPlane) -> ext_authz_pb2.ExtAuthz:
@@ -236,9 +197,7 @@ def _ext_authz(data_plane: DataPlane) -> ext_authz_pb2.ExtAuthz:
 
 
 def _http_service() -> ext_authz_pb2.HttpService:
-    policy = base_pb2.HeaderValue(
-        key=headers.POLICY, value=f"%METADATA(VIRTUAL_HOST:{NAMESPACE}:{POLICY_KEY})%"
-    )
+    policy = base_pb2.HeaderValue(key=headers.POLICY, value=f"%METADATA(VIRTUAL_HOST:{NAMESPACE}:{POLICY})%")
     upstream = [headers.PRINCIPAL, headers.ORGANIZATION, headers.ENTITY, headers.PROJECT]
     client = ["content-type", "retry-after", "www-authenticate"]
     limits = string_pb2.StringMatcher(prefix="x-ratelimit-")

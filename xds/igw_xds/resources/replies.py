@@ -23,10 +23,10 @@ from igw_xds.resources.messages import packed
 
 RETRY_AFTER_SECONDS = 1
 
-# Replies whose body is already right: our routes' direct responses, extproc's refusals, and extauth's denials, but
-# not what extauth's parser refuses of a request that Envoy let through.
+# Replies whose body is already right: our routes' direct responses, the refusals of extproc and of the scripts, and
+# extauth's denials, but not what extauth's parser refuses of a request that Envoy let through.
 KEPT = (
-    "response.code_details == 'direct_response' || response.code_details.startsWith('igw_')"
+    "response.code_details in ['direct_response', 'lua_response'] || response.code_details.startsWith('igw_')"
     " || (response.code_details == 'ext_authz_denied' && 'content-type' in response.headers)"
 )
 

@@ -21,6 +21,7 @@ from igw_xds.plan import PlannedGateway, PlannedModel
 from igw_xds.resources import filters
 from igw_xds.resources.clusters import fallback_orders
 from igw_xds.resources.messages import packed, seconds
+from igw_xds.resources.metadata import metadata
 from igw_xds.resources.replies import error_route, model_list_action
 from igw_xds.settings import DataPlane
 
@@ -41,13 +42,8 @@ def route_configuration(gateway: PlannedGateway, data_plane: DataPlane) -> route
         name=names.routes(gateway.id),
         domains=["*"],
         routes=_routes(gateway, data_plane),
-        typed_per_filter_config=filters.per_gateway(
-            gateway.policy,
-            gateway.source_ranges,
-            data_plane,
-            reads_body=isinstance(gateway.routing, BodyBasedRouting),
-        ),
-        metadata=filters.gateway_metadata(gateway.policy),
+        typed_per_filter_config=filters.per_gateway(gateway, data_plane),
+        metadata=filters.gateway_metadata(gateway),
         request_headers_to_remove=NOT_FORWARDED,
         request_body_buffer_limit=wrappers_pb2.UInt64Value(value=data_plane.max_body_bytes),
     )
@@ -147,22 +143,18 @@ def _model_list(gateway: PlannedGateway) -> Route:
     return Route(
         match=Match(path="/v1/models", headers=[_header(":method", "GET")]),
         direct_response=model_list_action(gateway),
-        typed_per_filter_config={filters.EXT_PROC: packed(filters.body_not_read())},
+        typed_per_filter_config=filters.body_not_read(),
     )
 
 
 def _model(match: Match, model: PlannedModel, data_plane: DataPlane) -> Route:
     if not model.shares:
-        return error_route(
-            match,
-            ApiError(
-                503,
-                "no_ready_replica",
-                f"No deployment of the model '{_plain(model.name)}' is enabled.",
-                "model",
-            ),
-        )
-    return Route(match=match, route=_action(model, data_plane))
+        text = f"No deployment of the model '{_plain(model.name)}' is enabled."
+        route = error_route(match, ApiError(503, "no_ready_replica", text, "model"))
+    else:
+        route = Route(match=match, route=_action(model, data_plane))
+    route.metadata.CopyFrom(metadata(model=model.name))
+    return route
 
 
 def _action(model: PlannedModel, data_plane: DataPlane) -> route_components_pb2.RouteAction:

@@ -1,0 +1,1 @@
+"""Collects what requests used, keeps it, and reports it."""
