@@ -235,12 +235,19 @@ def authority(
             help="File with the bearer token that may ask for the limits of projects. Default: whoever asks may."
         ),
     ] = None,
+    reports_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="IGW_DEMO_REPORTS_FILE",
+            help="File that keeps the usage reports that came. Default: they are forgotten at the end.",
+        ),
+    ] = None,
     log_level: LogLevel = "info",
 ) -> None:
     """Run a local identity authority that answers as CoreWeave's and W&B's do."""
     from igw_demo.authority import AuthoritySettings, serve_authority  # noqa: PLC0415 - see above
 
-    settings = AuthoritySettings(tokens_file, host, port, service_token_file)
+    settings = AuthoritySettings(tokens_file, host, port, service_token_file, reports_file)
     run_service("authority", log_level, lambda stop: serve_authority(settings, stop))
 
 

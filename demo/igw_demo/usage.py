@@ -74,7 +74,7 @@ class _Count:
     cut: int = 0
     """Whose client left before the end."""
     cut_events: int = 0
-    """Events sent in those, but for answers that told their usage."""
+    """Events sent in answers that ended so or so, but for those that had told their usage."""
     cut_words: int = 0
     """Words of the answer in those events: what they would have counted as completion tokens."""
     told: int = 0
@@ -88,6 +88,11 @@ class _Count:
         self.prompt_tokens += usage.prompt_tokens
         self.completion_tokens += usage.completion_tokens
         self.cached_tokens += usage.cached_tokens
+
+    def cut_short(self, one: Telling) -> None:
+        if one.usage is None:
+            self.cut_events += one.events
+            self.cut_words += one.words
 
 
 @dataclass(slots=True)
@@ -108,12 +113,11 @@ class Told:
             raise
         except HungUp:
             count.dropped += 1
+            count.cut_short(one)
             raise
         except ClientGone:
             count.cut += 1
-            if one.usage is None:
-                count.cut_events += one.events
-                count.cut_words += one.words
+            count.cut_short(one)
             raise
         finally:
             if one.usage is not None:

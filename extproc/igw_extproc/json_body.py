@@ -34,11 +34,11 @@ TOO_COMPLEX: Final = ApiError(
 
 _QUOTE, _BACKSLASH, _OPEN, _CLOSE, _LIST = b'"\\{}['
 _OPENING: Final = (_OPEN, _LIST)
+_FIRST_WINDOW: Final = 512
 _TO_CLOSING: Final = 2
 """From an opening bracket to the closing one of its kind, in ASCII."""
 _NOT_SPACE = re.compile(rb"[^ \t\n\r]")
 _MARK = re.compile(rb'["{}\[\]]')
-_CONTENT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _SCALAR = re.compile(rb"[-+.0-9A-Za-z]*+")
 _VALUE = re.compile(rb"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 
@@ -232,17 +232,27 @@ class JsonBody:
 
     def _quote(self, data: bytes, at: int) -> int:
         """Give the index of the quote that ends the string whose content goes on at `at`, -1 if it is not here."""
-        if self._escaped:
-            at, self._escaped = at + 1, False
-        quote = data.find(b'"', at)
-        if quote == at or (quote > at and data[quote - 1] != _BACKSLASH):
-            return quote
-        if quote < 0 and (at >= len(data) or data[-1] != _BACKSLASH):
-            return -1
-        found = _CONTENT.match(data, at)
-        end = found.end() if found else at
-        self._escaped = end < len(data) and data[end] == _BACKSLASH
-        return end if end < len(data) and not self._escaped else -1
+        if not self._escaped:
+            quote = data.find(b'"', at)
+            if quote == at or (quote > at and data[quote - 1] != _BACKSLASH):
+                return quote
+            if quote < 0 and (at >= len(data) or data[-1] != _BACKSLASH):
+                return -1
+        return self._unescaped_quote(data, at)
+
+    def _unescaped_quote(self, data: bytes, at: int) -> int:
+        """Do the same where backslashes are: what they escape is blotted out, in windows that grow with the string."""
+        size = _FIRST_WINDOW
+        while at < len(data):
+            if self._escaped:
+                at, self._escaped = at + 1, False
+            window = data[at : at + size].replace(b"\\\\", b"__").replace(b'\\"', b"__")
+            quote = window.find(b'"')
+            if quote >= 0:
+                return at + quote
+            self._escaped = window.endswith(b"\\")
+            at, size = at + len(window), 4 * size
+        return -1
 
     def _spelling(self, data: bytes, at: int, quote: int, most: int) -> bytes:
         """Give what the string spells so far, cut behind `most` bytes; what is not whole is held."""

@@ -138,8 +138,6 @@ def _unused(auth: Auth) -> Iterator[str]:
         case WeightsAndBiasesAuth():
             if auth.server_url is not None:
                 yield "serverUrl is not used: IGW_WANDB_GRAPHQL_URL says who is asked about keys"
-            if auth.enable_usage_reports:
-                yield "enableUsageReports has no effect yet"
         case CoreWeaveAuth():
             pass
         case other:

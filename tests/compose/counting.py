@@ -26,11 +26,21 @@ LEFT_OUT_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Which gateway is asked, by its host name, with which token, for which model."""
+    """Which gateway is asked, by its host name, with which token, for which model; by a form, or in JSON."""
 
     host: str
     token: str = field(repr=False)
     model: str
+    form: bool = False
+
+    @property
+    def content(self) -> tuple[str, str, str]:
+        """Give path, type and body."""
+        if self.form:
+            part = f'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n{self.model}\r\n--b--\r\n'
+            return "/v1/audio/transcriptions", "multipart/form-data; boundary=b", part
+        body = json.dumps({"model": self.model, "messages": [{"role": "user", "content": "Hello"}]})
+        return "/v1/chat/completions", "application/json", body
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +102,11 @@ async def load(
     *,
     host: str = "localhost",
     model: str = "demo/small",
+    form: bool = False,
     clients: int = CLIENTS,
 ) -> AsyncIterator[Tally]:
     """Keep asking a gateway for a model, through the Envoys at these addresses in turn, while the context is open."""
-    asked = Asked(host, token, model)
+    asked = Asked(host, token, model, form)
     tally, stop = Tally(), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         for number in range(clients):
@@ -109,11 +120,11 @@ async def load(
 async def _client(
     addresses: Callable[[], Sequence[str]], number: int, asked: Asked, tally: Tally, stop: asyncio.Event
 ) -> None:
-    body = json.dumps({"model": asked.model, "messages": [{"role": "user", "content": "Hello"}]})
+    path, content_type, body = asked.content
     headers = {
         "host": asked.host,
         "authorization": f"Bearer {asked.token}",
-        "content-type": "application/json",
+        "content-type": content_type,
         "x-demo-delay-ms": str(WORK_MS),
     }
     async with httpx.AsyncClient(
@@ -126,16 +137,17 @@ async def _client(
             known = addresses()
             in_turn = [known[(turn + shift) % len(known)] for shift in range(len(known))]
             in_turn.sort(key=lambda at: leaving.get(at, 0) > time.monotonic())
-            tally.outcomes.append(await _ask(client, in_turn, body, leaving))
+            tally.outcomes.append(await _ask(client, in_turn, (path, body), leaving))
 
 
 async def _ask(
-    client: httpx.AsyncClient, addresses: Sequence[str], body: str, leaving: dict[str, float]
+    client: httpx.AsyncClient, addresses: Sequence[str], request: tuple[str, str], leaving: dict[str, float]
 ) -> Outcome:
+    path, body = request
     sent, began, failure, replica = time.time(), time.monotonic(), "no Envoy takes a connection", ""
     for at in addresses:
         try:
-            answer = await client.post(f"http://{at}/v1/chat/completions", content=body)
+            answer = await client.post(f"http://{at}{path}", content=body)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             continue
         except httpx.HTTPError as error:

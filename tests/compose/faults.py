@@ -1,7 +1,7 @@
 """What is done to the stack while clients count, how it is mended, what may fail for it, and the table of it all."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.compose.counting import CLIENTS
 from tests.compose.stack import ROOT, Stack
@@ -35,6 +35,8 @@ class Fault:
     hold: float = 1.5
     host: str = "localhost"
     model: str = "demo/small"
+    form: bool = False
+    """Clients send forms, which extproc reads; JSON is read by Envoy."""
     why: str = ""
 
 
@@ -102,6 +104,11 @@ def restarted(service: str, title: str, *, host: str = "localhost", why: str = "
     )
 
 
+def with_forms(fault: Fault) -> Fault:
+    """Give a fault that is met by clients which send forms."""
+    return replace(fault, name=f"{fault.name}, forms", form=True)
+
+
 def slow_redis(hold: float) -> Fault:
     """Give the fault of a Redis that is busy for so long each time before it answers anybody."""
     busy = (
@@ -154,18 +161,27 @@ FAULTS = (
         why="found within two seconds; what waited is asked anew",
     ),
     restarted("extauth", "one `extauth` of 2"),
-    killed(
-        "extproc", "one `extproc` of 2", allowed=IN_FLIGHT, why="exchanges half done on it: 503, Retry-After"
+    with_forms(
+        killed(
+            "extproc",
+            "one `extproc` of 2",
+            allowed=IN_FLIGHT,
+            why="exchanges half done on it: 503, Retry-After",
+        )
     ),
-    paused(
-        "extproc",
-        "one `extproc` of 2",
-        hold=6,
-        slowest=4,
-        why="found within two seconds; exchanges half done on it: 503, Retry-After",
-        allowed=IN_FLIGHT,
+    with_forms(
+        paused(
+            "extproc",
+            "one `extproc` of 2",
+            hold=6,
+            slowest=4,
+            why="found within two seconds; exchanges half done on it: 503, Retry-After",
+            allowed=IN_FLIGHT,
+        )
     ),
-    restarted("extproc", "one `extproc` of 2"),
+    with_forms(restarted("extproc", "one `extproc` of 2")),
+    killed("collector", "the `collector`", why="Envoys tell it later what requests used"),
+    paused("collector", "the `collector`", hold=3, slowest=3, why="the same"),
     killed(
         "authority", "the `authority`", why="tokens that are known pass, for ten minutes after their time too"
     ),

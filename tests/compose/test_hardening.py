@@ -17,6 +17,8 @@ TOLD = (
     ("control-plane", "http://127.0.0.1:18001/metrics"),
     ("extauth", "http://127.0.0.1:18012/metrics"),
     ("extproc", "http://127.0.0.1:18021/metrics"),
+    ("collector", "http://127.0.0.1:18031/metrics"),
+    ("collector", "http://127.0.0.1:18031/usage?groupBy=principal"),
     ("envoy-1", "http://127.0.0.1:9902/metrics"),
     ("envoy-1", "http://127.0.0.1:9901/config_dump"),
 )
@@ -34,7 +36,7 @@ def service(container: Container) -> str:
 def test_every_process_runs_as_an_ordinary_user(stack: Stack) -> None:
     """In each container, no process has root's user id, and none can win capabilities."""
     found = stack.containers()
-    assert len(found) >= 13
+    assert len(found) >= 14
     for container in found:
         status = said(container, ["cat", "/proc/1/status"])
         assert re.search(r"^Uid:\s+10001\s+10001\s+10001\s+10001$", status, re.MULTILINE), service(container)

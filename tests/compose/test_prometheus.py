@@ -21,6 +21,7 @@ JOBS = {
     "envoy": (("envoy-1", "envoy-2"), 9902),
     "extauth": (("extauth",), 18012),
     "extproc": (("extproc",), 18021),
+    "collector": (("collector",), 18031),
 }
 """Each job's services in compose.yaml, and the port that answers /metrics."""
 

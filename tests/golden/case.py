@@ -1,8 +1,8 @@
 """A golden case: definitions in, the plan and Envoy's whole static configuration out, as YAML with sorted keys.
 
 A folder holds `definitions.yaml`, and `options.yaml` where it needs zone, domain, organization, auth_transport,
-body_routing, usage_log or traces (an address), containers: the addresses of those that were found, by the name of their deployment, or owners: the entities of the
-owner of a gateway's apiKey, by the gateway's name.
+body_routing, usage_log or traces (an address), containers: the addresses of those that were found, by the name of their
+deployment, or owners: the entities of the owner of a gateway's apiKey, by the gateway's name.
 """
 
 from collections.abc import Mapping

@@ -27,8 +27,8 @@ TYPE_URL = re.compile(rb"type\.googleapis\.com/([a-z0-9_.]+)\.([A-Z]\w*)")
 class TypedStruct(betterproto2.Message):
     """`xds/type/v3/typed_struct.proto`, the one message that is served and not known there."""
 
-    type_url: str = betterproto2.field(1, betterproto2.TYPE_STRING)
-    value: Struct | None = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+    type_url: str = betterproto2.field(1, betterproto2.TYPE_STRING)  # noqa: RUF009 - as it generates them
+    value: Struct | None = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)  # noqa: RUF009
 
 
 default_message_pool.register_message("xds.type.v3", "TypedStruct", TypedStruct)

@@ -56,12 +56,16 @@ def test_silence_is_not_ready() -> None:
         assert 1.5 < time.monotonic() - start < 10
 
 
-@pytest.mark.parametrize("variable", ["IGW_XDS_OPS_PORT", "IGW_EXTAUTH_OPS_PORT", "IGW_EXTPROC_OPS_PORT"])
+@pytest.mark.parametrize(
+    "variable", ["IGW_XDS_OPS_PORT", "IGW_EXTAUTH_OPS_PORT", "IGW_EXTPROC_OPS_PORT", "IGW_COLLECTOR_OPS_PORT"]
+)
 def test_without_a_port_any_of_the_operations_ports_will_do(port: str, variable: str) -> None:
     """The variables that move a command's operations port move the check with it."""
     with _listening() as (_, free):
         pass
-    nowhere = dict.fromkeys(["IGW_XDS_OPS_PORT", "IGW_EXTAUTH_OPS_PORT", "IGW_EXTPROC_OPS_PORT"], free)
+    nowhere = dict.fromkeys(
+        ["IGW_XDS_OPS_PORT", "IGW_EXTAUTH_OPS_PORT", "IGW_EXTPROC_OPS_PORT", "IGW_COLLECTOR_OPS_PORT"], free
+    )
     assert _ready(**nowhere) == 1
     assert _ready(**nowhere | {variable: port}) == 0
 

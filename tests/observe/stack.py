@@ -86,8 +86,11 @@ def _round(gateway: Running) -> None:
         lambda: gateway.post("chat", chat("demo-large")),
         lambda: gateway.post("chat", chat("unknown")),
         lambda: gateway.post("chat", {"messages": []}),
-        lambda: gateway.post("wandb-chat", {**chat(), "stream": True}, token=gateway.ready["tokens"]["wandb"]),
+        lambda: gateway.post(
+            "wandb-chat", {**chat(), "stream": True}, token=gateway.ready["tokens"]["wandb"]
+        ),
         lambda: gateway.post("chat", FORM, "/v1/audio/transcriptions", headers=AS_FORM),
+        lambda: gateway.post("chat", FORM.replace(b"model", b"modal"), headers=AS_FORM),
         lambda: gateway.post("chat", chat(), token="nobody's"),
         lambda: gateway.post("chat", chat(), headers={"Host": "nobody.example"}),
         lambda: httpx.get(f"{gateway.ready['api']}/v1alpha1/inference/gateways"),

@@ -17,13 +17,19 @@ ELSEWHERE = {
     "extauth": (DOCS / "limits.md").read_text().split("\n## Metrics\n")[1],
     "Usage collector": (DOCS / "usage.md").read_text().split("\n## Metrics\n")[1].split("\n## ")[0],
 }
-HEADINGS = {"control-plane": "Control plane", "extauth": "extauth", "extproc": "extproc", "collector": "Usage collector"}
+HEADINGS = {
+    "control-plane": "Control plane",
+    "extauth": "extauth",
+    "extproc": "extproc",
+    "collector": "Usage collector",
+}
 SELDOM = {
     "igw_extauth_authority_refused_total",
     "igw_extauth_limits_admissions_total",
     "igw_extauth_limits_numbers_requests_total",
     "igw_extauth_shared_cache_total",
     "igw_extauth_stale_answers_total",
+    "igw_usage_otlp_pushes_total",
 }
 """What nothing of this traffic counts in: a series, and with it its labels, appears with the first count."""
 Told = set[tuple[str, str, tuple[str, ...]]]

@@ -228,10 +228,11 @@ def test_upper_case_host(engine: Engine) -> None:
     assert engine.gateway.post("chat", b"{}", headers={"Host": host}).content == MISSING.body()
 
 
-def test_other_gateways_bodies_are_not_read(engine: Engine) -> None:
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
+def test_other_gateways_bodies_are_not_read(engine: Engine, kind: str) -> None:
     """Where a header names the model, any body goes on."""
-    body = b"\xff not JSON"
-    answer = engine.gateway.post("by-header", body, headers={"x-model-name": ECHO, "Content-Encoding": "br"})
+    body, headers = b"\xff not JSON", {"x-model-name": ECHO, "Content-Encoding": "br", "Content-Type": kind}
+    answer = engine.gateway.post("by-header", body, headers=headers)
     assert answer.headers["x-digest"] == hashlib.sha256(body).hexdigest()
 
 

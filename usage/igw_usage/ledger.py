@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
+import structlog
+
 from igw_usage import outbox
 from igw_usage.database import Database
-from igw_usage.otlp import NotUnderstoodError, lines
+from igw_usage.otlp import lines
 from igw_usage.outbox import Batch
 from igw_usage.record import Record, record
-from igw_usage.storing import Bounds, counted, store, sweep
+from igw_usage.storing import Bounds, counted, dropped_rows, store, sweep
 
 T = TypeVar("T")
 
@@ -95,6 +97,7 @@ class Ledger:
         """Why the last transaction was not possible; None after one that was."""
         self.rows = counted(self._connection)
         self.depth = outbox.depth(self._connection)
+        self._dropped = dropped_rows(self.rows)
         self._writer = ThreadPoolExecutor(1, "usage-write")
         self._readers = ThreadPoolExecutor(READERS, "usage-read")
 
@@ -193,7 +196,7 @@ class Ledger:
         for export in batch:
             try:
                 yield _Read(export, self._now())
-            except NotUnderstoodError as error:
+            except Exception as error:  # noqa: BLE001 - NotUnderstoodError, or a fault of ours: it is its own
                 export.answer.set_exception(error)
 
     def _store_each(self, batch: Sequence[_Read]) -> None:
@@ -227,6 +230,10 @@ class Ledger:
         self._next_sweep = self._now() + SWEEP_SECONDS
         with contextlib.suppress(UnavailableError), self._transaction() as connection:
             self.rows = sweep(connection, self._now(), self._opened, self.rows, self._bounds)
+        dropped = dropped_rows(self.rows)
+        if dropped != self._dropped:
+            self._dropped = dropped
+            structlog.get_logger("igw_usage").warning("rows_dropped", **dropped)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

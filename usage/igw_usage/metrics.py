@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from igw_usage.delivery import Verdict
 from igw_usage.generative import Generative
 from igw_usage.ledger import Ledger, Stored
+from igw_usage.storing import dropped_rows
 
 COUNTED, DUPLICATE, UNUSABLE = "counted", "duplicate", "unusable"
 
@@ -74,12 +75,7 @@ class Metrics(Collector):
         yield CounterMetricFamily("igw_usage_reports_refused", refused, self.refused)
         text = "Rows that were dropped for want of room, by table."
         dropped = CounterMetricFamily("igw_usage_dropped_rows", text, labels=["table"])
-        rows = self._ledger.rows
-        for table, number in (
-            ("outbox", rows.dropped_outbox),
-            ("seen", rows.dropped_seen),
-            ("totals", rows.dropped_totals),
-        ):
+        for table, number in dropped_rows(self._ledger.rows).items():
             dropped.add_metric([table], number)
         yield dropped
 

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from igw_usage.ledger import FullError, Ledger, UnavailableError
 from igw_usage.query import WrongError, answer, query
+from igw_usage.storing import dropped_rows
 
 
 def app(ledger: Ledger, now: Callable[[], float], stopping: Callable[[], bool]) -> Starlette:
@@ -35,12 +36,8 @@ def app(ledger: Ledger, now: Callable[[], float], stopping: Callable[[], bool]) 
         Route("/usage", usage),
         Route("/reports/again", send_again, methods=["POST"]),
     ]
-    return operations_app(lambda: _reason(ledger, stopping=stopping()), lambda: _status(ledger), more=more)
-
-
-def _reason(ledger: Ledger, *, stopping: bool) -> str | None:
-    """Give why nothing should be sent here now."""
-    return "stopping" if stopping else ledger.failure
+    # A disk that takes nothing is in the status: taken out of service, it would never be written to again, nor asked.
+    return operations_app(lambda: "stopping" if stopping() else None, lambda: _status(ledger), more=more)
 
 
 def _status(ledger: Ledger) -> dict[str, Any]:
@@ -48,11 +45,7 @@ def _status(ledger: Ledger) -> dict[str, Any]:
     return {
         "failure": ledger.failure,
         "rows": {"totals": rows.totals, "seen": rows.seen, "outbox": rows.outbox},
-        "dropped": {
-            "totals": rows.dropped_totals,
-            "seen": rows.dropped_seen,
-            "outbox": rows.dropped_outbox,
-        },
+        "dropped": dropped_rows(rows),
         "outbox": {
             "waiting": rows.outbox - ledger.depth.refused,
             "refused": ledger.depth.refused,

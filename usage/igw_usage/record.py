@@ -93,14 +93,8 @@ def record(attributes: Mapping[str, str], node: str, now: int) -> Record | None:
         return None
     usage = _usage(said.get("usage", ""))
     status = int(_number(said.get("status", "")) or 0)
-    streamed = usage.get("streamed") is True
     partial = _partial(usage, status, said.get("flags", ""))
-    prompt, completion, cached = (
-        _count(usage, f"{name}_tokens") for name in ("prompt", "completion", "cached")
-    )
-    if completion is None and partial and streamed:
-        completion = _count(usage, "events")
-    total = _count(usage, "total_tokens")
+    prompt, completion, cached, total = _tokens(usage, partial=partial)
     return Record(
         key=key(attributes, node),
         gateway=said["gateway"][:MAX_NAME],
@@ -116,12 +110,12 @@ def record(attributes: Mapping[str, str], node: str, now: int) -> Record | None:
         seconds=_seconds(said.get("duration_ms", ""), 1e3) or 0.0,
         first_byte_seconds=_seconds(said.get("first_byte_us", ""), 1e6),
         status=status if status < 1000 else 0,
-        streamed=streamed,
+        streamed=usage.get("streamed") is True,
         partial=partial,
         prompt_tokens=prompt,
         completion_tokens=completion,
         cached_tokens=cached,
-        total_tokens=min((prompt or 0) + (completion or 0), MAX_TOKENS) if total is None else total,
+        total_tokens=total,
         reports=said.get("reports") == "true",
     )
 
@@ -149,6 +143,16 @@ def _partial(usage: Mapping[str, Any], status: int, flags: str) -> bool:
         return False
     tokens = any(_count(usage, f"{name}_tokens") for name in ("prompt", "completion", "total"))
     return usage.get("streamed") is True or not tokens
+
+
+def _tokens(usage: Mapping[str, Any], *, partial: bool) -> tuple[int | None, int | None, int | None, int]:
+    """Give the prompt's, the completion's, cached and all tokens; a stream that was cut has one for each event."""
+    prompt, completion, cached = (_count(usage, f"{of}_tokens") for of in ("prompt", "completion", "cached"))
+    if completion is None and partial and usage.get("streamed") is True:
+        completion = _count(usage, "events")
+    total = _count(usage, "total_tokens")
+    added = min((prompt or 0) + (completion or 0), MAX_TOKENS)
+    return prompt, completion, cached, added if total is None else total
 
 
 def _usage(text: str) -> dict[str, Any]:

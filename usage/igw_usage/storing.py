@@ -36,6 +36,11 @@ class Rows:
     dropped_seen: int = 0
 
 
+def dropped_rows(rows: Rows) -> dict[str, int]:
+    """Give how many rows of each table were dropped for want of room since the start."""
+    return {"totals": rows.dropped_totals, "outbox": rows.dropped_outbox, "seen": rows.dropped_seen}
+
+
 @dataclass(frozen=True, slots=True)
 class Ledgered:
     """Records that are new, one list for each that was given, and what the tables hold then."""

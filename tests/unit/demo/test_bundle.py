@@ -40,7 +40,7 @@ def test_every_strategy_and_authentication_is_shown() -> None:
 def test_keys_of_one_entity_with_limits() -> None:
     """The W&B gateway lets in the organisation's own entity, and limits its projects."""
     auth = specs("Gateway")["wandb-chat"]["weightsAndBiasesAuth"]
-    assert auth == {"allowedEntities": ["my-org"], "enableRateLimiting": True}
+    assert auth == {"allowedEntities": ["my-org"], "enableRateLimiting": True, "enableUsageReports": True}
 
 
 def test_deployments_are_those_of_the_replicas() -> None:

@@ -10,7 +10,7 @@ from igw_extproc.connection import Connection
 from igw_ops.grpc import wire
 from igw_ops.grpc.wire import GrpcStatus
 from igw_ops.http2 import frames
-from igw_ops.http2.connection import Agreed, Began, Content, Ended, Event, Reset
+from igw_ops.http2.connection import Agreed, Began, Content, Ended, Event, Passed, Reset
 from igw_ops.http2.frames import BrokenError, Frame, Http2Error
 
 BLOCK = b"\x82\xff\x00"
@@ -205,6 +205,7 @@ def test_more_streams_than_allowed_are_refused() -> None:
     assert connection.receive(begin(1) + begin(3) + begin(5)) == [
         Began(1, BLOCK, ended=False),
         Began(3, BLOCK, ended=False),
+        Passed(BLOCK),
     ]
     assert sent(connection) == [Frame(frames.RST_STREAM, 0, 5, b"\x00\x00\x00\x07")]
 

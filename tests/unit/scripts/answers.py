@@ -35,11 +35,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Passed:
-    """What became of an answer: its chunks, and the metadata after each and at its end."""
+    """What became of an answer: its headers, its chunks, and the metadata after each and at its end."""
 
     chunks: tuple[bytes, ...]
     seen: tuple[Said, ...]
     said: Said
+    headers: frozenset[str]
 
     @property
     def body(self) -> bytes:
@@ -67,10 +68,15 @@ class Script:
         """Let an answer pass; raises LuaError where the script fails, or uses what is gone."""
         named = self._lua.table_from({name.encode(): value.encode() for name, value in headers.items()})
         mine = {b"igw.usage": self._lua.table_from({b"hide": True})} if hide else {}
-        outs, seen, said = self._play(
+        outs, seen, said, left = self._play(
             named, self._lua.table_from(mine), self._lua.table_from(list(chunks)), ending
         )
-        return Passed(tuple(outs.values()), tuple(map(_said, seen.values())), _said(said))
+        return Passed(
+            tuple(outs.values()),
+            tuple(map(_said, seen.values())),
+            _said(said),
+            frozenset(name.decode() for name in left),
+        )
 
 
 def _said(table: Any) -> Said:
@@ -189,6 +195,7 @@ SILENT = (
     _plain({"type": "response.created", "response": {"usage": None, "text": {"format": {"type": "text"}}}}),
     _plain({"type": "response.output_text.done", "text": "all of it"}),
     _plain({"usage": {"gpu": 1}}),
+    _plain({"image_usage": {"total_tokens": 9}, "role_delta": {"content": "x"}}),
 )
 events = (
     st.builds(_spoken, _keys, texts, spaced=st.booleans(), null=st.booleans())

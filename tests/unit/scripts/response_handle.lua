@@ -78,5 +78,5 @@ function play(headers, metadata, chunks, ending)
     ended, trailers = true, {}
     resume()
   end
-  return outs, seen, copied(metadata["igw.usage"])
+  return outs, seen, copied(metadata["igw.usage"]), headers
 end

@@ -131,14 +131,15 @@ def test_an_extra_event_without_its_end_is_taken_out() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(more=st.integers(-3, 3), at=st.lists(st.integers(0, 140_000), max_size=6), has_extra=st.booleans())
+@given(more=st.integers(-3, 3), at=st.lists(st.integers(0, 210_000), max_size=6), has_extra=st.booleans())
 def test_an_event_above_64_kib_goes_on(more: int, at: list[int], *, has_extra: bool) -> None:
     """It is judged by its first 64 KiB, held back no longer, and never taken out; tokens are read all the same."""
     empty = data(chunk(usage=USED, padding=""))
     padding = "p" * (65536 + more - len(empty) - 2)
     long = Event((data(chunk(usage=USED, padding=padding)),), extra=more <= 0, used=TOLD)
     word = Event((data(chunk(delta(content="w" * 65536))),), content=True)
-    stream = [word, long, *([EXTRA] if has_extra else []), DONE]
+    late = Event((data({"padding": "p" * 65536} | chunk(delta(content="w"))),))
+    stream = [word, late, long, *([EXTRA] if has_extra else []), DONE]
     passed = SCRIPT.play(cut(body(stream), at), hide=True)
     assert (passed.body, passed.said) == (shown(stream, b"\n"), expected(stream))
 
@@ -235,6 +236,13 @@ def test_compressed_streams_pass_as_they_are() -> None:
     packed = gzip.compress(EXTRA.text(), mtime=0)
     headers = EVENT_STREAM | {"content-encoding": "gzip"}
     assert SCRIPT.play([packed[:9], packed[9:]], headers, hide=True).body == packed
+
+
+@pytest.mark.parametrize("hide", [False, True])
+def test_a_stream_that_may_become_shorter_has_no_length(*, hide: bool) -> None:
+    """Most have none; one that had would be cut."""
+    headers = EVENT_STREAM | {"content-length": str(len(EXTRA.text()))}
+    assert ("content-length" in SCRIPT.play([EXTRA.text()], headers, hide=hide).headers) is not hide
 
 
 def test_a_json_answer_to_a_request_that_hides_passes_as_it_is() -> None:

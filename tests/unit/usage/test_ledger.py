@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from igw_usage import ledger as ledgers
+from igw_usage import record as reads
 from igw_usage import storing
 from igw_usage.database import FILE, CannotOpenError
 from igw_usage.ledger import FullError, Stored, UnavailableError
 from igw_usage.otlp import NotUnderstoodError
 from igw_usage.record import Record
+from structlog.testing import capture_logs
 
 from tests.unit.usage.lines import START, Line, export, line, read, usage
 from tests.unit.usage.scene import Clock, asked, opened, sums, swept, totals
@@ -152,6 +154,20 @@ async def test_a_full_disk(tmp_path: Path) -> None:
         assert (ledger.rows.outbox, ledger.rows.seen) == (399, 400)
 
 
+async def test_a_line_that_breaks_us_is_only_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits is answered, whatever is wrong."""
+
+    def record(said: Line, *rest: Any) -> Record | None:
+        return 1 // 0 if said["model"] == "bad" else reads.record(said, *rest)  # type: ignore[return-value]
+
+    monkeypatch.setattr(ledgers, "record", record)
+    async with opened(tmp_path) as ledger:
+        waiting = [ledger.export(export(line(n, model=model))) for n, model in enumerate(("a", "bad", "c"))]
+        done = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(one) for one in done] == [Stored, ZeroDivisionError, Stored]
+        assert ledger.waiting_bytes == 0
+
+
 async def test_an_error_of_ours_is_only_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An export that cannot be stored fails alone, whatever shares its transaction."""
     stored = storing.store
@@ -205,6 +221,18 @@ async def test_what_was_seen_before_a_pause_is_known_after_it(tmp_path: Path) ->
 async def test_rows_are_bounded(tmp_path: Path) -> None:
     """Beyond the bounds the oldest minutes, and what was seen longest ago, go first, and are counted."""
     clock = Clock()
+    with capture_logs() as logs:
+        await _bounded(tmp_path, clock)
+    assert logs[-1] == {
+        "event": "rows_dropped",
+        "log_level": "warning",
+        "totals": 4,
+        "outbox": 0,
+        "seen": 5,
+    }
+
+
+async def _bounded(tmp_path: Path, clock: Clock) -> None:
     async with opened(tmp_path, clock, totals=5, seen=4) as ledger:
         for number in range(9):
             organization = f"org-{number % 2}"

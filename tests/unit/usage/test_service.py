@@ -155,7 +155,7 @@ async def test_without_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 async def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
-    """An export is UNAVAILABLE, so its Envoy sends it again; the collector says that it is not ready, and recovers."""
+    """An export is UNAVAILABLE, so its Envoy sends it again; its status says why, and it recovers."""
     async with collector(state_dir=tmp_path) as running:
         await running.export(line(1))
         unlimited = resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE)
@@ -165,11 +165,11 @@ async def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await running.export(*many)
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert (await running.ops.get("/readyz")).status_code == 503
+        assert "disk" in (await running.ops.get("/status")).json()["failure"]
         assert (await running.totals())["requests"] == 1
         resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, unlimited)
         await running.export(*many)
-        assert (await running.ops.get("/readyz")).status_code == 200
+        assert (await running.ops.get("/status")).json()["failure"] is None
         assert (await running.totals())["requests"] == 500
 
 

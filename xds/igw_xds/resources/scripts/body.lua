@@ -1,5 +1,6 @@
--- Finds the model that a request's body asks for, and makes a streaming completion ask for its usage. The rules are those
--- of docs/body-routing.md; igw_extproc keeps the same ones. It goes on from `body_text.lua` and `body_scan.lua`.
+-- Finds the model that a request's body asks for, and makes a streaming completion ask for its usage. The rules are
+-- those of docs/body-routing.md; igw_extproc keeps the same ones. It goes on from `body_text.lua` and
+-- `body_scan.lua`.
 
 local GARBAGE = 1048576
 

@@ -7,12 +7,12 @@ local LONGEST_KEY = 256
 local LONGEST_SPELLING = 1536
 local FAR = math.huge
 
-local QUOTE, BACKSLASH, COLON, COMMA = byte('"\\:,', 1, 4)
+local SPACE, QUOTE, BACKSLASH, COLON, COMMA = byte(' "\\:,', 1, 5)
 local OPEN, CLOSE, LIST, END = byte("{}[]", 1, 4)
 local CLOSED_BY = {[OPEN] = CLOSE, [LIST] = END}
 
--- The scan: `text` is the window, behind `offset` bytes of the body; indices are those of `text`. `ahead` holds where the
--- next of each bracket and quote stands in the window, and is found anew only when it is passed.
+-- The scan: `text` is the window, behind `offset` bytes of the body; indices are those of `text`. `ahead` holds where
+-- the next of each bracket and quote stands in the window, and is found anew only when it is passed.
 
 local function scanning(body, offset)
   return {body = body, length = body:length(), offset = offset, text = "", tokens = 0, ahead = {0, 0, 0, 0, 0}}
@@ -40,9 +40,11 @@ end
 
 -- The next byte that is no whitespace: its index and itself; nothing where the body ends.
 local function next_byte(scan, at)
+  local found = byte(scan.text, at)
+  if found ~= nil and found > SPACE then return at, found end
   while true do
     at = match(scan.text, "^[ \t\n\r]*()", at)
-    local found = byte(scan.text, at)
+    found = byte(scan.text, at)
     if found ~= nil then return at, found end
     if not forward(scan, at) then return end
     at = 1
@@ -193,8 +195,8 @@ local function key(scan, at, mark)
   return last, name
 end
 
--- An object from behind its `{` on, as strictly as RFC 8259 says: the index of its `}`. `reader.key` hears of each key as it
--- ends, `reader.value` reads each value and gives its last index.
+-- An object from behind its `{` on, as strictly as RFC 8259 says: the index of its `}`. `reader.key` hears of each
+-- key as it ends, `reader.value` reads each value and gives its last index.
 local function object(scan, at, reader)
   local mark, name
   at, mark = next_mark(scan, at)

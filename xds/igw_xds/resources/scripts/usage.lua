@@ -17,7 +17,8 @@ local byte, find, match, sub = string.byte, string.find, string.match, string.su
 local NAMESPACE = "igw.usage"
 local USAGE, LONGEST_USAGE, LONGEST_EVENT = 'usage"', 4096, 65536
 local SAID = {'"content"', '"reasoning_content"', '"reasoning"', '"arguments"', '"refusal"', '"text"'}
-local LF, CR, QUOTE, BRACE = 10, 13, 34, 123
+local USUAL = 'delta":{"content":"'
+local LF, CR, SPACE, QUOTE, COLON, N, BRACE = 10, 13, 32, 34, 58, 110, 123
 
 -- What was used.
 
@@ -40,27 +41,29 @@ local function counts(object)
   }
 end
 
--- Gives where a key's value begins: nil where it is no key, 0 where that is not known yet.
+-- Gives where a key's value begins: nil where it is no key, or null; 0 where that is not known yet.
 local function value_at(text, key_end)
+  local first, second = byte(text, key_end + 1, key_end + 2)
+  if first == COLON and second == N then return nil end
   local _, colon = find(text, "^%s*:%s*", key_end + 1)
   if colon then return colon < #text and colon + 1 or 0 end
   return find(text, "^%s*$", key_end + 1) and 0 or nil
 end
 
--- Gives the last counts in a text, and its end that what follows may make more of. (Its first letter is what is looked
--- for fast, and there are many quotes.)
+-- Gives the last counts in a text, and its end that what follows may make more of. The key is looked for without its
+-- first quote: what is fast is to find its first letter, and there are many quotes.
 local function used(text)
   local last
   local from, stop = find(text, USAGE, 1, true)
   while from do
     local at = byte(text, from - 1) == QUOTE and value_at(text, stop)
-    local object = at and (at == 0 or byte(text, at) == BRACE)
-    local _, ended = nil, nil
-    if object and at > 0 then _, ended = find(text, "^%b{}", at) end
-    if ended and ended - from <= LONGEST_USAGE then
-      last = counts(sub(text, at, ended)) or last
-    elseif object and not ended and #text - from <= LONGEST_USAGE then
-      return last, sub(text, from - 1)
+    if at and (at == 0 or byte(text, at) == BRACE) then
+      local ended = at > 0 and select(2, find(text, "^%b{}", at))
+      if ended then
+        if ended - from <= LONGEST_USAGE then last = counts(sub(text, at, ended)) or last end
+      elseif #text - from <= LONGEST_USAGE then
+        return last, sub(text, from - 1)
+      end
     end
     from, stop = find(text, USAGE, stop, true)
   end
@@ -126,9 +129,10 @@ end
 
 -- Says that an event in a text is what nearly all are, without a copy of it: `data: {…"delta":{"content":"x…`.
 local function is_usual(text, from, stop)
-  local _, delta = find(text, 'delta"', from, true)
-  return delta and delta < stop and find(text, '^:{"content":"[^"]', delta + 1) and find(text, "^data: {", from)
-    and stop - from < LONGEST_EVENT and byte(text, delta - 6) == QUOTE
+  local delta, last = find(text, USUAL, from, true)
+  if not delta or last >= stop or stop - from >= LONGEST_EVENT then return false end
+  local space, brace = byte(text, from + 5, from + 6)
+  return space == SPACE and brace == BRACE and byte(text, last + 1) ~= QUOTE and byte(text, delta - 1) == QUOTE
 end
 
 -- Counts an event that was not yet; says whether it is to be taken out.
