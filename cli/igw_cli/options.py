@@ -47,7 +47,7 @@ BodyRouted = Annotated[
     typer.Option(
         "--body-routing",
         envvar="IGW_BODY_ROUTING",
-        help="Who reads the model in a body: Envoy (native), extproc, or each what it can (auto: extproc multipart alone).",
+        help="Who reads the model in a body: Envoy (native), extproc, or Envoy all but forms (auto).",
     ),
 ]
 StreamsTell = Annotated[

@@ -12,20 +12,18 @@ from igw_model import headers
 from igw_model.openai import ApiError
 
 from igw_extproc.exchange import Proceed, Refuse, Route
-from igw_extproc.model_name import ModelName
 
 DETAILS_PREFIX: Final = "igw_"
 """Begins `%RESPONSE_CODE_DETAILS%` of our replies, so that Envoy's local_reply_config keeps their body."""
 
 
-@lru_cache(maxsize=1024)
 def encode(answer: Proceed | Route | Refuse) -> bytes:
-    """Give the message that says this to Envoy; the same few models are asked for again and again."""
+    """Give the message that says this to Envoy."""
     match answer:
-        case Route(model=name):
-            return _route(name)
         case Proceed():
-            return _proceed()
+            return _PROCEED
+        case Route():
+            return _route(answer.model.text)
         case Refuse(error=error):
             return _refusal(error)
         case _:
@@ -40,9 +38,11 @@ def _proceed() -> bytes:
     return _bytes(ext_proc.ProcessingResponse(request_headers=ext_proc.HeadersResponse(response=common)))
 
 
-def _route(name: ModelName) -> bytes:
+@lru_cache(maxsize=1024)
+def _route(name: str) -> bytes:
+    """Name the model; the same few are asked for again and again."""
     model = base_pb2.HeaderValueOption(
-        header=base_pb2.HeaderValue(key=headers.MODEL, raw_value=name.text.encode()),
+        header=base_pb2.HeaderValue(key=headers.MODEL, raw_value=name.encode()),
         append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
     )
     common = ext_proc.CommonResponse(
@@ -68,3 +68,6 @@ def _refusal(error: ApiError) -> bytes:
 def _bytes(message: Any) -> bytes:
     serialised: bytes = message.SerializeToString()
     return serialised
+
+
+_PROCEED = _proceed()

@@ -86,14 +86,14 @@ class Exchange:
     def _answer(self, part: Part) -> Answer | None:
         try:
             match part:
-                case Content(content):
-                    return self._read(content)
+                case Content():
+                    return self._read(part.content)
                 case End():
                     return self._end()
                 case Headers():
                     return self._begin(part)
-                case Strange(status, reason):
-                    return Fail(status, reason)
+                case Strange():
+                    return Fail(part.status, part.reason)
                 case _:
                     assert_never(part)
         except Refusal as refusal:

@@ -27,6 +27,8 @@ MAX_KEY_BYTES: Final = 256
 """As spelled; a longer key is not `model`, and not looked at."""
 MAX_MARKS: Final = 262_144
 """Strings and brackets of one body."""
+MAX_MEMBERS: Final = 1024
+MAX_ESCAPED_QUOTES: Final = 1_048_576
 MAX_LEVELS: Final = 512
 TOO_COMPLEX: Final = ApiError(
     400, "body_too_complex", "the request body has too many strings, objects and arrays"
@@ -39,6 +41,8 @@ _TO_CLOSING: Final = 2
 """From an opening bracket to the closing one of its kind, in ASCII."""
 _NOT_SPACE = re.compile(rb"[^ \t\n\r]")
 _MARK = re.compile(rb'["{}\[\]]')
+_PLAIN_KEY = re.compile(rb'"([ !#-\[\]-~]{0,256}+)"[ \t\n\r]*+:')
+"""A key that says what it spells, and the colon; for most keys one step in place of many."""
 _SCALAR = re.compile(rb"[-+.0-9A-Za-z]*+")
 _VALUE = re.compile(rb"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 
@@ -67,7 +71,18 @@ def _place(may_stand: Mapping[int, Step]) -> Step:
 class JsonBody:
     """One body: `feed` it as it comes, then `end` it. After a Refusal it is of no more use."""
 
-    __slots__ = ("_escaped", "_held", "_is_model", "_marks", "_model", "_named", "_open", "_step")
+    __slots__ = (
+        "_escaped",
+        "_held",
+        "_is_model",
+        "_marks",
+        "_members",
+        "_model",
+        "_named",
+        "_open",
+        "_quotes",
+        "_step",
+    )
 
     def __init__(self) -> None:
         """Begin before the first byte."""
@@ -76,6 +91,8 @@ class JsonBody:
         self._named = False
         self._is_model = False
         self._marks = 0
+        self._members = 0
+        self._quotes = 0
         self._open = bytearray()
         self._held = b""
         self._escaped = False
@@ -99,6 +116,11 @@ class JsonBody:
         if self._marks > MAX_MARKS:
             raise Refusal(TOO_COMPLEX)
 
+    def _count_quotes(self, escaped: int) -> None:
+        self._quotes += escaped
+        if self._quotes > MAX_ESCAPED_QUOTES:
+            raise Refusal(TOO_COMPLEX)
+
     def _open_top(self, _: bytes, at: int) -> int:
         self._count()
         self._step = JsonBody._FIRST_KEY
@@ -118,6 +140,11 @@ class JsonBody:
         return at + 1
 
     def _begin_key(self, data: bytes, at: int) -> int:
+        found = _PLAIN_KEY.match(data, at)
+        if found is not None:
+            self._take_key(found[1] == b"model")
+            self._step = JsonBody._ANY_VALUE
+            return found.end()
         self._step = JsonBody._key
         return self._key(data, at + 1)
 
@@ -143,14 +170,19 @@ class JsonBody:
         spelling = self._spelling(data, at, quote, MAX_KEY_BYTES)
         if quote < 0:
             return len(data)
-        text = spoken(spelling) if len(spelling) <= MAX_KEY_BYTES else ""
-        self._count()
-        self._is_model = text == "model"
-        if self._is_model and self._named:
-            raise Refusal(DUPLICATE)
-        self._named = self._named or self._is_model
+        self._take_key(len(spelling) <= MAX_KEY_BYTES and spoken(spelling) == "model")
         self._step = JsonBody._COLON
         return quote + 1
+
+    def _take_key(self, is_model: bool) -> None:  # noqa: FBT001 - of the key
+        self._count()
+        self._members += 1
+        if self._members > MAX_MEMBERS:
+            raise Refusal(TOO_COMPLEX)
+        self._is_model = is_model
+        if is_model and self._named:
+            raise Refusal(DUPLICATE)
+        self._named = self._named or is_model
 
     def _name(self, data: bytes, at: int) -> int:
         """Read the value of `model` up to its quote, and judge it."""
@@ -245,9 +277,12 @@ class JsonBody:
         size = _FIRST_WINDOW
         while at < len(data):
             if self._escaped:
+                self._count_quotes(data[at] == _QUOTE)
                 at, self._escaped = at + 1, False
-            window = data[at : at + size].replace(b"\\\\", b"__").replace(b'\\"', b"__")
+            piece = data[at : at + size]
+            window = piece.replace(b"\\\\", b"__").replace(b'\\"', b"__")
             quote = window.find(b'"')
+            self._count_quotes(piece.count(b'"', 0, len(piece) if quote < 0 else quote))
             if quote >= 0:
                 return at + quote
             self._escaped = window.endswith(b"\\")

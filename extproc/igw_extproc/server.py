@@ -95,14 +95,14 @@ class _Peer(asyncio.Protocol):
 
     def _take(self, event: Event) -> None:
         match event:
-            case Content(stream, content):
-                self._receive(stream, content)
-            case Began(stream, _, ended):
-                self._exchanges[stream] = Exchange(self._max_body_bytes)
-                if ended:
-                    self._leave(stream)
-            case Ended(stream) | Reset(stream):
-                self._leave(stream)
+            case Content():
+                self._receive(event.stream, event.content)
+            case Began():
+                self._exchanges[event.stream] = Exchange(self._max_body_bytes)
+                if event.ended:
+                    self._leave(event.stream)
+            case Ended() | Reset():
+                self._leave(event.stream)
             case _:
                 pass  # headers are not read
 

@@ -12,6 +12,6 @@ class Settings:
     ops_host: str = "127.0.0.1"
     ops_port: int = 18021
     max_body_bytes: int = 16 * 1024 * 1024
-    """The longest body that is read; at most Envoy's own buffer limit, or Envoy stops reading before we can refuse."""
+    """The longest body that is read; a longer one is answered as Envoy answers one above its own limit."""
     max_exchanges: int = 1000
     """Exchanges at once, per connection; Envoy is told so (HTTP/2 SETTINGS), and more are refused."""

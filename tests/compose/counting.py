@@ -96,7 +96,7 @@ class Tally:
 
 
 @asynccontextmanager
-async def load(
+async def load(  # noqa: PLR0913 - what is asked, by whom and how many
     addresses: Callable[[], Sequence[str]],
     token: str,
     *,

@@ -117,7 +117,9 @@ def test_command_lines(unit: str, name: str) -> None:
 
 def test_what_there_is() -> None:
     """The five units, and all environment files, are used."""
-    assert set(UNITS) == {f"igw-{name}.service" for name in ("collector", "envoy", "extauth", "extproc", "xds")}
+    assert set(UNITS) == {
+        f"igw-{name}.service" for name in ("collector", "envoy", "extauth", "extproc", "xds")
+    }
     used = {Path(file).name for unit in UNITS for file in values(unit, "EnvironmentFile")}
     assert used == {path.name for path in FOLDER.glob("*.env")}
 

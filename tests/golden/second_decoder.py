@@ -27,7 +27,7 @@ TYPE_URL = re.compile(rb"type\.googleapis\.com/([a-z0-9_.]+)\.([A-Z]\w*)")
 class TypedStruct(betterproto2.Message):
     """`xds/type/v3/typed_struct.proto`, the one message that is served and not known there."""
 
-    type_url: str = betterproto2.field(1, betterproto2.TYPE_STRING)  # noqa: RUF009 - as it generates them
+    type_url: str = betterproto2.field(1, betterproto2.TYPE_STRING)
     value: Struct | None = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)  # noqa: RUF009
 
 

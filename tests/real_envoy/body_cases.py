@@ -228,6 +228,10 @@ NO_MODEL = (
     _json("string too many", _strings(262_145), COMPLEX),
     _json("string too many, and invalid behind it", _strings(262_200)[:-10], COMPLEX),
     _json("a million brackets", b'{"a":[' + b"[],{}," * 250_000 + b'1],"model":"echo"}', COMPLEX),
+    _json("as many members as may be", b"{" + b'"a":1,' * 1023 + b'"model":"echo"}', ECHO),
+    _json("a member too many", b"{" + b'"a":1,' * 1024 + b'"model":"echo"}', COMPLEX),
+    _json("as many escaped quotes as may be", b'{"a":"' + b'\\"' * 1_048_576 + b'","model":"echo"}', ECHO),
+    _json("an escaped quote too many", b'{"a":"' + b'\\"' * 1_048_577 + b'","model":"echo"}', COMPLEX),
     _json("a million members", b"{" + b'"a":1,' * 1_000_000 + b'"model":"echo"}', COMPLEX),
 )
 

@@ -142,7 +142,9 @@ async def test_a_client_that_goes_away_frees_its_slot(limited: Running) -> None:
                 for _ in range(CONCURRENCY):
                     tasks.create_task(_leave(project, client))
             await asyncio.sleep(0.2)
-    assert 0 < project.seen()[1] <= CONCURRENCY  # those that leave first may be gone before the last ones come
+    assert (
+        0 < project.seen()[1] <= CONCURRENCY
+    )  # those that leave first may be gone before the last ones come
 
 
 async def _leave(project: Project, client: httpx.AsyncClient) -> None:

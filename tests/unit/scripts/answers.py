@@ -190,6 +190,7 @@ SILENT = (
     Event((b"data: ",)),
     _plain(FINISHED),
     _plain(chunk(usage=None)),
+    _plain([chunk(delta(content="in a list"))]),
     _plain(chunk(prompt_filter_results=[{"prompt_index": 0}])),
     _plain({"error": {"message": "it broke", "code": 500}}),
     _plain({"type": "response.created", "response": {"usage": None, "text": {"format": {"type": "text"}}}}),

@@ -20,6 +20,8 @@ UNAVAILABLE = ApiError(
 )
 TIGHT: Mapping[str, int] = {
     "MOST_TOKENS": 12,
+    "MOST_QUOTES": 2,
+    "MOST_MEMBERS": 3,
     "DEEPEST": 4,
     "LONGEST_KEY": 8,
     "LONGEST_SPELLING": 12,
@@ -50,6 +52,8 @@ def tight() -> Iterator[None]:
     """Hold the other engine to the limits of `TIGHT`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_body, "MAX_MARKS", TIGHT["MOST_TOKENS"])
+        patch.setattr(json_body, "MAX_ESCAPED_QUOTES", TIGHT["MOST_QUOTES"])
+        patch.setattr(json_body, "MAX_MEMBERS", TIGHT["MOST_MEMBERS"])
         patch.setattr(json_body, "MAX_LEVELS", TIGHT["DEEPEST"])
         patch.setattr(json_body, "MAX_KEY_BYTES", TIGHT["LONGEST_KEY"])
         patch.setattr(json_body, "MAX_SPELLING_BYTES", TIGHT["LONGEST_SPELLING"])

@@ -32,6 +32,8 @@ end
 local BODY = {}
 
 function BODY.key(scan, name)
+  scan.members = scan.members + 1
+  if scan.members > MOST_MEMBERS then error(COMPLEX) end
   if name ~= "model" or not scan.routes then return end
   if scan.named then error(DUPLICATE) end
   scan.named = true

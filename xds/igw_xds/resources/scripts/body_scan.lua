@@ -2,6 +2,8 @@
 
 local WINDOW = 65536
 local MOST_TOKENS = 262144
+local MOST_QUOTES = 1048576
+local MOST_MEMBERS = 1024
 local DEEPEST = 512
 local LONGEST_KEY = 256
 local LONGEST_SPELLING = 1536
@@ -15,7 +17,10 @@ local CLOSED_BY = {[OPEN] = CLOSE, [LIST] = END}
 -- the next of each bracket and quote stands in the window, and is found anew only when it is passed.
 
 local function scanning(body, offset)
-  return {body = body, length = body:length(), offset = offset, text = "", tokens = 0, ahead = {0, 0, 0, 0, 0}}
+  return {
+    body = body, length = body:length(), offset = offset, text = "",
+    tokens = 0, quotes = 0, members = 0, ahead = {0, 0, 0, 0, 0}
+  }
 end
 
 -- Takes the next window, behind what is kept of this one; false where the body ends.
@@ -63,23 +68,32 @@ local function is_escaped(text, from, at)
   return (at - first) % 2 == 1
 end
 
--- The index of the quote that ends the string whose content begins at `from`, if it is in this window.
+-- The index of the quote that ends the string whose content begins at `from`, if it is in this window, and how many
+-- escaped ones stand before.
 local function quote_in(text, from)
-  local at = find(text, '"', from, true)
+  local at, passed = find(text, '"', from, true), 0
   while at ~= nil and byte(text, at - 1) == BACKSLASH and is_escaped(text, from, at) do
-    at = find(text, '"', at + 1, true)
+    at, passed = find(text, '"', at + 1, true), passed + 1
   end
-  return at
+  return at, passed
+end
+
+local function count_quotes(scan, number)
+  scan.quotes = scan.quotes + number
+  if scan.quotes > MOST_QUOTES then error(COMPLEX) end
 end
 
 -- The same, in this window or a later one.
 local function end_of_string(scan, from)
-  local at = quote_in(scan.text, from)
+  local at, passed = quote_in(scan.text, from)
+  count_quotes(scan, passed)
   while at == nil do
     local behind = #scan.text + 1
     from = is_escaped(scan.text, from, behind) and 2 or 1
     must_forward(scan, behind)
-    at = quote_in(scan.text, from)
+    at, passed = quote_in(scan.text, from)
+    if from == 2 and byte(scan.text) == QUOTE then passed = passed + 1 end
+    count_quotes(scan, passed)
   end
   return at
 end
@@ -87,8 +101,12 @@ end
 -- The same, its content kept in the window: where that begins and the quote, or no quote when it is longer than `most`.
 local function kept_string(scan, from, most)
   while true do
-    local at = quote_in(scan.text, from)
-    if at ~= nil then return from, at - from <= most and at or nil end
+    local at, passed = quote_in(scan.text, from)
+    if at ~= nil and at - from > most then return from end
+    if at ~= nil then
+      count_quotes(scan, passed)
+      return from, at
+    end
     if #scan.text - from >= most then return from end
     must_forward(scan, from)
     from = 1

@@ -86,18 +86,24 @@ end
 
 -- Events.
 
+local function line_end(text, from)
+  local cr, lf = find(text, "\r", from, true), find(text, "\n", from, true)
+  return cr and lf and math.min(cr, lf) or cr or lf
+end
+
 local function event_end(text, from, has_cr)
   if not has_cr then
     local _, stop = find(text, "\n\n", from, true)
     return stop
   end
-  local at = find(text, "[\r\n][\r\n]", from)
-  while at and byte(text, at) == CR and byte(text, at + 1) == LF do
-    at = find(text, "[\r\n][\r\n]", at + 1)
+  local at = line_end(text, from)
+  while at do
+    if byte(text, at) == CR and byte(text, at + 1) == LF then at = at + 1 end
+    local second, third = byte(text, at + 1, at + 2)
+    if second == CR and third == LF then return at + 2 end
+    if second == CR or second == LF then return at + 1 end
+    at = line_end(text, at + 1)
   end
-  if not at then return nil end
-  local both = byte(text, at + 1) == CR and byte(text, at + 2) == LF
-  return both and at + 2 or at + 1
 end
 
 local function is_no_object(event) return find(event, "^data:[ \t]*[^{ \t]") ~= nil end
