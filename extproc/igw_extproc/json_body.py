@@ -81,8 +81,8 @@ class JsonBody:
         "_named",
         "_open",
         "_quotes",
-        "_step",
     )
+    __slots__ += ("_step",)
 
     def __init__(self) -> None:
         """Begin before the first byte."""
@@ -199,21 +199,12 @@ class JsonBody:
         return quote + 1
 
     def _string(self, data: bytes, at: int) -> int:
-        """Skip a string of the top level."""
+        """Skip a string of the top level, or the rest of a nested one that did not end in its chunk."""
         quote = self._quote(data, at)
         if quote < 0:
             return len(data)
         self._count()
-        self._step = JsonBody._COMMA
-        return quote + 1
-
-    def _nested_string(self, data: bytes, at: int) -> int:
-        """Skip the rest of a nested string that did not end in its chunk."""
-        quote = self._quote(data, at)
-        if quote < 0:
-            return len(data)
-        self._count()
-        self._step = JsonBody._nested
+        self._step = JsonBody._nested if self._open else JsonBody._COMMA
         return quote + 1
 
     def _nested(self, data: bytes, at: int) -> int:
@@ -227,7 +218,7 @@ class JsonBody:
                 if quote < 0 or data[quote - 1] == _BACKSLASH:
                     quote = self._quote(data, at)
                 if quote < 0:
-                    self._marks, self._step = marks, JsonBody._nested_string
+                    self._marks, self._step = marks, JsonBody._string
                     return len(data)
                 at = quote + 1
             elif mark in _OPENING:

@@ -144,9 +144,14 @@ def _body_read_inside(gateway: PlannedGateway, data_plane: DataPlane) -> lua_pb2
     routing = data_plane.body_routing
     return reads(
         model=isinstance(gateway.routing, BodyBasedRouting) and routing is not BodyRouting.EXTPROC,
-        stream_usage=_counted(gateway, data_plane.stream_usage),
+        stream_usage=_is_looked_through(gateway, data_plane) and _counted(gateway, data_plane.stream_usage),
         multipart=routing is BodyRouting.AUTO,
     )
+
+
+def _is_looked_through(gateway: PlannedGateway, data_plane: DataPlane) -> bool:
+    """Tell whether answers to a gateway's requests pass the script that reads usage and hides what nobody asked for."""
+    return gateway.policy.limited or data_plane.usage_log is not None
 
 
 def _counted(gateway: PlannedGateway, of: StreamUsage) -> bool:

@@ -157,8 +157,8 @@ local function torn(answer, chunk)
   return ended == "goes on" and "\n" or "", sub(chunk, 2)
 end
 
--- An event that is not yet whole is held. Where nothing is left to say of it, it goes on, and of it only a line's end is
--- kept in mind.
+-- An event that is not yet whole is held. Where nothing is left to say of it, it goes on, and of it only a line's end
+-- is kept in mind.
 local function keep(answer, rest)
   if not answer.passing and (#rest > LONGEST_EVENT or is_no_object(rest)) then
     judge(answer, rest)
@@ -197,29 +197,42 @@ end
 
 -- Answers.
 
--- Large answers are read in pieces that stay in the processor's cache.
+-- Chunks are read in pieces that stay in the processor's cache: they may be as large as Envoy's buffers.
 local PIECE = 16384
+
+local function pieces(chunk)
+  local from, length = -PIECE, chunk:length()
+  return function()
+    from = from + PIECE
+    if from < length then return chunk:getBytes(from, math.min(PIECE, length - from)) end
+  end
+end
 
 local function json(handle)
   local answer = {unread = "", told = {}}
   for chunk in handle:bodyChunks() do
-    local length = chunk:length()
-    for from = 0, length - 1, PIECE do
-      account(handle, answer, chunk:getBytes(from, math.min(PIECE, length - from)))
-    end
+    for bytes in pieces(chunk) do account(handle, answer, bytes) end
   end
+end
+
+-- Gives what goes on of a chunk and of what was held before it.
+local function pass(handle, answer, chunk)
+  local going, changed = {}, false
+  for bytes in pieces(chunk) do
+    local gone = events(answer, bytes)
+    going[#going + 1], changed = gone, changed or gone ~= bytes
+    account(handle, answer, bytes)
+  end
+  if answer.events > 0 then tell(handle, answer.told, "events", answer.events) end
+  local text = answer.hide and table.concat(going)
+  if text and changed then chunk:setBytes(text) end
+  return text
 end
 
 local function stream(handle, hide)
   local answer = {unread = "", told = {}, held = "", events = 0, passing = false, hide = hide}
   local last, going
-  for chunk in handle:bodyChunks() do
-    local bytes = chunk:getBytes(0, chunk:length())
-    last, going = chunk, events(answer, bytes)
-    if hide and going ~= bytes then chunk:setBytes(going) end
-    account(handle, answer, bytes)
-    if answer.events > 0 then tell(handle, answer.told, "events", answer.events) end
-  end
+  for chunk in handle:bodyChunks() do last, going = chunk, pass(handle, answer, chunk) end
   local rest = last_event(answer)
   if answer.events > 0 then tell(handle, answer.told, "events", answer.events) end
   -- Behind trailers the last chunk has gone. What is lost then is an event without its end, which clients drop.
