@@ -44,6 +44,7 @@ golden: .venv/installed ## Write the golden files anew; review the difference
 
 bench: .venv/installed ## Measure the gateway against plain Envoy (needs wrk), extauth (needs h2load), the API and a fleet; write docs/performance.md
 	for upstream in model envoy closing; do $(BIN)/python bench/gateway_tax.py --upstream $$upstream --write; done
+	for upstream in model sink; do $(BIN)/python bench/body_routing.py --upstream $$upstream --write; done
 	$(BIN)/python bench/extauth.py --write
 	$(BIN)/python bench/api.py --write
 	$(BIN)/python bench/xds_fleet.py --write

@@ -20,7 +20,8 @@ from igw_api.usage import NoSource, Source
 
 log = structlog.get_logger(__name__)
 
-TIMEOUT_SECONDS = 2.0
+TIMEOUT_SECONDS = 12.0
+"""Longer than the collector reads for one question, which is ten: it then says itself that this is too much."""
 MAX_BYTES = 4 * 1024 * 1024
 """Of an answer; one of a thousand items has some 400 KiB."""
 MAX_ITEMS = 1000
@@ -77,6 +78,10 @@ class Collector:
             raise _unavailable(repr(error)) from None
         if status == 400:
             raise _complaint(body)
+        if status == 503:
+            raise RefusedError(
+                Code.UNAVAILABLE, "the usage collector is too busy for this: ask for less time, or later"
+            )
         if status != 200:
             raise _unavailable(f"status {status}")
         return _checked(body)

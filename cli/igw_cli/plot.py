@@ -38,6 +38,8 @@ def interval_for(span: timedelta) -> str:
 def show_plots(document: Mapping[str, Any], names: Mapping[str, str], console: Console) -> None:
     """Print the plots; `names` are those of groups that are ids. Raises FailedError for more than one can read."""
     times = _times(document)
+    if document.get("truncated"):  # the latest would be missing, and look as if nothing had been used
+        raise FailedError("there is more than one answer holds: choose a longer --interval", Exit.INVALID)
     plots = _grouped(document.get("items", []), grouped=document.get("groupBy") is not None)
     most = max((value for _, series in plots for value in series.values()), default=0)
     for key, series in plots:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
-from urllib.parse import unquote
 
 import typer
 from rich.console import Console
@@ -46,6 +45,8 @@ FIELDS = (
     "durationSeconds",
 )
 """The columns of CSV, which are the fields of the API's items."""
+_MORE = "There is more than this shows"
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class Group(StrEnum):
@@ -136,6 +137,8 @@ def _show(document: Mapping[str, Any], view: View, client: Client) -> None:
             write_json(document)
         case View.CSV:
             write_csv(document)
+            if document.get("truncated"):
+                typer.echo(f"igw: {_MORE}", err=True)
         case View.TABLE:
             console = results()
             console.print(table(document, _names(document, client)))
@@ -148,18 +151,10 @@ def _show(document: Mapping[str, Any], view: View, client: Client) -> None:
 
 
 def _names(document: Mapping[str, Any], client: Client) -> dict[str, str]:
-    """Give how groups are shown: deployments by name while they are there, projects without percent-encoding."""
-    keys = [key_of(item) for item in document.get("items", [])]
-    match document.get("groupBy"):
-        case "deployment":
-            known = {
-                thing["spec"]["id"]: thing["spec"].get("name", "") for thing in listed(client, DEPLOYMENT)
-            }
-            return {key: known.get(key, key) for key in keys}
-        case "project":
-            return {key: unquote(key) for key in keys}
-        case _:
-            return {}
+    """Give how groups are shown that are ids: deployments by name, while they are there."""
+    if document.get("groupBy") != Group.DEPLOYMENT:
+        return {}
+    return {thing["spec"]["id"]: thing["spec"].get("name", "") for thing in listed(client, DEPLOYMENT)}
 
 
 def table(document: Mapping[str, Any], names: Mapping[str, str]) -> Table:
@@ -188,11 +183,19 @@ def _tell(document: Mapping[str, Any], console: Console) -> None:
     """Print what the numbers are of."""
     console.print(cell(f"From {document.get('from')} to {document.get('to')}."))
     if document.get("truncated"):
-        console.print("There is more than this shows; the total has all of it.")
+        console.print(f"{_MORE}; the total has all of it.")
 
 
 def write_csv(document: Mapping[str, Any]) -> None:
-    """Print CSV as RFC 4180 has it, with a header; what is not there is empty."""
+    """Print CSV as RFC 4180 has it, with a header; what is not there is empty.
+
+    A key that a spreadsheet would run as a formula is led by an apostrophe: callers choose names. JSON has it as it is.
+    """
     writer = csv.DictWriter(sys.stdout, FIELDS, extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(document.get("items", []))
+    writer.writerows({**item, "key": _text(item.get("key"))} for item in document.get("items", []))
+
+
+def _text(key: Any) -> Any:
+    """Give a key as a spreadsheet takes it for text (https://owasp.org/www-community/attacks/CSV_Injection)."""
+    return f"'{key}" if isinstance(key, str) and key.startswith(_FORMULAS) else key

@@ -6,6 +6,7 @@ What was taken can be kept in a file, a line for each report, so that this end m
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -57,11 +58,12 @@ class Reports:
         """Read the file; a last line that was cut was never answered, and is cut off."""
         if self.file is None or not self.file.exists():
             return
-        whole, _, _ = self.file.read_text(encoding="utf-8").rpartition("\n")
-        for line in whole.splitlines():
+        content = self.file.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        for line in content[:whole].splitlines():
             key, digest, records = json.loads(line)
             self._count(key, digest, msgspec.convert(records, list[ReportedRecord]))
-        self.file.write_text(f"{whole}\n" if whole else "", encoding="utf-8")
+        os.truncate(self.file, whole)  # never written anew: a kill in between would lose all
 
     def take(self, key: str, body: bytes) -> tuple[int, dict[str, Any]]:
         """Give the status and the document that answer a report."""

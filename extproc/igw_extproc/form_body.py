@@ -10,11 +10,11 @@ from igw_model.openai import ApiError
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from igw_extproc.json_body import TOO_COMPLEX
 from igw_extproc.model_name import (
     DUPLICATE,
     MAX_SPELLING_BYTES,
     MISSING,
+    TOO_COMPLEX,
     ModelName,
     Refusal,
     judged,

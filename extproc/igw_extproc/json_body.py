@@ -8,14 +8,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from igw_model.openai import ApiError
-
 from igw_extproc.model_name import (
     DUPLICATE,
     INVALID_JSON,
     INVALID_TYPE,
     MAX_SPELLING_BYTES,
     MISSING,
+    TOO_COMPLEX,
     ModelName,
     Refusal,
     judged,
@@ -30,9 +29,6 @@ MAX_MARKS: Final = 262_144
 MAX_MEMBERS: Final = 1024
 MAX_ESCAPED_QUOTES: Final = 1_048_576
 MAX_LEVELS: Final = 512
-TOO_COMPLEX: Final = ApiError(
-    400, "body_too_complex", "the request body has too many strings, objects and arrays"
-)
 
 _QUOTE, _BACKSLASH, _OPEN, _CLOSE, _LIST = b'"\\{}['
 _OPENING: Final = (_OPEN, _LIST)
@@ -70,19 +66,6 @@ def _place(may_stand: Mapping[int, Step]) -> Step:
 
 class JsonBody:
     """One body: `feed` it as it comes, then `end` it. After a Refusal it is of no more use."""
-
-    __slots__ = (
-        "_escaped",
-        "_held",
-        "_is_model",
-        "_marks",
-        "_members",
-        "_model",
-        "_named",
-        "_open",
-        "_quotes",
-    )
-    __slots__ += ("_step",)
 
     def __init__(self) -> None:
         """Begin before the first byte."""

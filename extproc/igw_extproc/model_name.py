@@ -24,6 +24,10 @@ INVALID_JSON: Final = ApiError(400, "invalid_json", "the request body is not a J
 INVALID_TYPE: Final = ApiError(400, "invalid_type", "the model parameter must be a string", "model")
 DUPLICATE: Final = ApiError(400, "duplicate_model", "the model parameter is given more than once", "model")
 
+TOO_COMPLEX: Final = ApiError(
+    400, "body_too_complex", "the request body has too many strings, objects and arrays"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelName:

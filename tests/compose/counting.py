@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from tests.real_envoy.running import AS_FORM, TRANSCRIPTIONS, form
+
 CLIENTS = 8
 WORK_MS = 20
 """How long the demo's model server takes for an answer: so some requests are always under way."""
@@ -34,13 +36,12 @@ class Asked:
     form: bool = False
 
     @property
-    def content(self) -> tuple[str, str, str]:
+    def content(self) -> tuple[str, str, bytes]:
         """Give path, type and body."""
         if self.form:
-            part = f'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n{self.model}\r\n--b--\r\n'
-            return "/v1/audio/transcriptions", "multipart/form-data; boundary=b", part
+            return TRANSCRIPTIONS, AS_FORM["Content-Type"], form(self.model)
         body = json.dumps({"model": self.model, "messages": [{"role": "user", "content": "Hello"}]})
-        return "/v1/chat/completions", "application/json", body
+        return "/v1/chat/completions", "application/json", body.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ async def _client(
 
 
 async def _ask(
-    client: httpx.AsyncClient, addresses: Sequence[str], request: tuple[str, str], leaving: dict[str, float]
+    client: httpx.AsyncClient, addresses: Sequence[str], request: tuple[str, bytes], leaving: dict[str, float]
 ) -> Outcome:
     path, body = request
     sent, began, failure, replica = time.time(), time.monotonic(), "no Envoy takes a connection", ""

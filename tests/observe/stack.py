@@ -14,11 +14,8 @@ import httpx
 from envoy.service.discovery.v3 import ads_pb2_grpc
 from igw_xds.snapshot import CLUSTER
 
-from tests.real_envoy.running import REPLICAS, Running, chat
+from tests.real_envoy.running import AS_FORM, REPLICAS, TRANSCRIPTIONS, Running, chat, form
 from tests.unit.xds_stream.builders import NODE, delta, nack
-
-FORM = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\ndemo-large\r\n--b--\r\n'
-AS_FORM = {"Content-Type": "multipart/form-data; boundary=b"}
 
 
 @contextlib.contextmanager
@@ -89,8 +86,8 @@ def _round(gateway: Running) -> None:
         lambda: gateway.post(
             "wandb-chat", {**chat(), "stream": True}, token=gateway.ready["tokens"]["wandb"]
         ),
-        lambda: gateway.post("chat", FORM, "/v1/audio/transcriptions", headers=AS_FORM),
-        lambda: gateway.post("chat", FORM.replace(b"model", b"modal"), headers=AS_FORM),
+        lambda: gateway.post("chat", form("demo-large"), TRANSCRIPTIONS, headers=AS_FORM),
+        lambda: gateway.post("chat", form(field="modal"), headers=AS_FORM),
         lambda: gateway.post("chat", chat(), token="nobody's"),
         lambda: gateway.post("chat", chat(), headers={"Host": "nobody.example"}),
         lambda: httpx.get(f"{gateway.ready['api']}/v1alpha1/inference/gateways"),

@@ -40,6 +40,19 @@ ANY_PORTS = [
 Body = dict[str, Any]
 
 
+AS_FORM = {"Content-Type": "multipart/form-data; boundary=b"}
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
+
+
+def form(model: str = "demo/small", field: str = "model") -> bytes:
+    """Give a form that asks for a transcription; `AS_FORM` is its type."""
+    parts = (f'name="{field}"\r\n\r\n{model}', 'name="file"; filename="a.wav"\r\n\r\nsound')
+    return (
+        "".join(f"--b\r\nContent-Disposition: form-data; {part}\r\n" for part in parts).encode()
+        + b"--b--\r\n"
+    )
+
+
 @dataclass
 class Running:
     """A gateway that serves: its ready file, its folder, its process."""

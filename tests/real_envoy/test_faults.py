@@ -17,7 +17,14 @@ import httpx
 import pytest
 from igw_demo.tokens import CoreWeaveToken, DemoTokens, WandbToken
 
-from tests.real_envoy.running import Running, chat, eventually, igw_up
+from tests.real_envoy.running import AS_FORM, TRANSCRIPTIONS, Running, chat, eventually, form, igw_up
+
+
+def ask(gateway: Running, service: str) -> httpx.Response:
+    """Send what needs a service: forms need extproc, all requests extauth."""
+    if service == "extauth":
+        return gateway.post("chat", chat())
+    return gateway.post("chat", form(), TRANSCRIPTIONS, headers=AS_FORM)
 
 
 def freeze(pid: int) -> None:
@@ -30,20 +37,20 @@ def freeze(pid: int) -> None:
 )
 def test_a_killed_service_is_503_until_it_is_back(own_gateway: Running, service: str, code: str) -> None:
     """No request passes without the service; the refusal is an OpenAI error that says to try again."""
-    assert own_gateway.post("chat", chat()).status_code == 200
+    assert ask(own_gateway, service).status_code == 200
     ops = _ops_port(own_gateway, service)
     # It comes back in 0.2 s, so the kill is repeated while the refusals are looked at.
     seen: list[httpx.Response] = []
     for _ in range(20):
         os.kill(own_gateway.pids[service], signal.SIGKILL)
-        seen.append(own_gateway.post("chat", chat()))
+        seen.append(ask(own_gateway, service))
         if seen[-1].status_code == 503:
             break
         eventually(lambda: httpx.get(f"http://127.0.0.1:{ops}/readyz").status_code == 200)
     answer = seen[-1]
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, code)
     assert answer.headers["retry-after"] == "1"
-    eventually(lambda: own_gateway.post("chat", chat()).status_code == 200)
+    eventually(lambda: ask(own_gateway, service).status_code == 200)
     assert re.search(rf"{service} +ended \(SIGKILL\); starting it again", own_gateway.log())
 
 
@@ -140,13 +147,13 @@ def test_a_frozen_authority_is_503_in_time(own_gateway: Running) -> None:
 @pytest.mark.parametrize("service", ["extauth", "extproc"])
 def test_a_lone_instance_that_froze_is_waited_for(own_gateway: Running, service: str) -> None:
     """Envoy knows that it is unhealthy and has no other: what comes meanwhile is late, not refused."""
-    assert own_gateway.post("chat", chat()).status_code == 200
+    assert ask(own_gateway, service).status_code == 200
     pid = own_gateway.pids[service]
     freeze(pid)
     with ThreadPoolExecutor() as clients:
         try:
             eventually(lambda: _envoy_says(own_gateway, f"cluster.igw-{service}.membership_healthy") == 0)
-            waiting = [clients.submit(own_gateway.post, "chat", chat()) for _ in range(5)]
+            waiting = [clients.submit(ask, own_gateway, service) for _ in range(5)]
             time.sleep(0.5)
         finally:
             os.kill(pid, signal.SIGCONT)

@@ -7,6 +7,7 @@ beyond that an export is refused, and Envoy sends it again.
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +22,7 @@ from igw_usage.database import Database
 from igw_usage.otlp import lines
 from igw_usage.outbox import Batch
 from igw_usage.record import Record, record
-from igw_usage.storing import Bounds, counted, dropped_rows, store, sweep
+from igw_usage.storing import Bounds, Times, counted, dropped_rows, store, sweep
 
 T = TypeVar("T")
 
@@ -81,15 +82,29 @@ class _Read:
 class Ledger:
     """Counts what it is given; all its methods are called from one event loop."""
 
-    def __init__(self, folder: Path, bounds: Bounds, now: Callable[[], float], *, reports: bool) -> None:
-        """Open it; `now` is seconds since 1970, `reports` whether there is an outbox. Raises CannotOpenError."""
+    def __init__(
+        self,
+        folder: Path,
+        bounds: Bounds,
+        now: Callable[[], float],
+        *,
+        reports: bool,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Open it; `reports` says whether there is an outbox. Raises CannotOpenError.
+
+        `now` is seconds since 1970, by a clock that may be set; `ticks` are seconds by one that may not.
+        """
         self._database = Database(folder)
         self._connection = self._database.connection
         self._bounds = bounds
         self._most_reports = bounds.outbox if reports else None
         self._now = now
+        self._ticks = ticks
         self._opened = now()
+        self._opened_ticks = ticks()
         self._next_sweep = self._opened
+        self._ending = False
         self._waiting: deque[_Export] = deque()
         self.waiting_bytes = 0
         self._reads = 0
@@ -97,6 +112,7 @@ class Ledger:
         """Why the last transaction was not possible; None after one that was."""
         self.rows = counted(self._connection)
         self.depth = outbox.depth(self._connection)
+        """What waits to be reported, of the last commit, as `rows` are."""
         self._dropped = dropped_rows(self.rows)
         self._writer = ThreadPoolExecutor(1, "usage-write")
         self._readers = ThreadPoolExecutor(READERS, "usage-read")
@@ -120,11 +136,14 @@ class Ledger:
     def oldest_seconds(self) -> float:
         """Give how long the oldest record has waited to be reported; 0 where none does."""
         at = self.depth.oldest_at
-        return 0.0 if at is None else max(0.0, self._now() - at)
+        return 0.0 if at is None else max(0.0, self._steady() - at)
 
-    async def next_batch(self, most: int, due_before: float, new_id: str) -> Batch | None:
+    async def next_batch(self, most: int, seconds: float, new_id: str) -> Batch | None:
         """Give the report to send (`outbox.next_batch`), on disk already. Raises UnavailableError; so do the others."""
-        return await self._changed(lambda connection: outbox.next_batch(connection, most, due_before, new_id))
+        now = self._steady()
+        return await self._changed(
+            lambda connection: outbox.next_batch(connection, most, now, seconds, new_id)
+        )
 
     async def delivered(self, batch: str) -> None:
         """Forget a report that was taken."""
@@ -154,21 +173,26 @@ class Ledger:
             self._reads -= 1
 
     async def aclose(self) -> None:
-        """Finish what waits, and close the file."""
+        """Store what waits, end queries, and close the file."""
+        self._ending = True
         await asyncio.to_thread(self._end)
 
     def _end(self) -> None:
         self._writer.shutdown()
-        self._readers.shutdown()
+        self._readers.shutdown(cancel_futures=True)
         self._database.close()
 
     def _written(self, size: int) -> None:
         self.waiting_bytes -= size
 
+    def _steady(self) -> float:
+        """Give the time, as if the clock had not been set since the start: for how long ago things were."""
+        return self._opened + self._ticks() - self._opened_ticks
+
     def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        late = self._now() + READ_SECONDS
+        late = self._ticks() + READ_SECONDS
         with _explained(), contextlib.closing(self._database.reading()) as connection:
-            connection.set_progress_handler(lambda: self._now() > late, _STEPS)
+            connection.set_progress_handler(lambda: self._ending or self._ticks() > late, _STEPS)
             connection.execute("BEGIN")
             return query(connection)
 
@@ -216,7 +240,7 @@ class Ledger:
         given = [export.records for export in batch]
         if any(given):
             with self._transaction() as connection:
-                done = store(connection, given, self._now(), self.rows, self._most_reports)
+                done = store(connection, given, self._steady(), self.rows, self._most_reports)
                 self.rows = done.rows
             new = done.new
         else:
@@ -225,11 +249,13 @@ class Ledger:
             export.stored(records)
 
     def _sweep(self) -> None:
-        if self._now() < self._next_sweep:
+        steady = self._steady()
+        if steady < self._next_sweep:
             return
-        self._next_sweep = self._now() + SWEEP_SECONDS
+        self._next_sweep = steady + SWEEP_SECONDS
         with contextlib.suppress(UnavailableError), self._transaction() as connection:
-            self.rows = sweep(connection, self._now(), self._opened, self.rows, self._bounds)
+            times = Times(self._now(), steady, self._opened)
+            self.rows = sweep(connection, times, self.rows, self._bounds)
         dropped = dropped_rows(self.rows)
         if dropped != self._dropped:
             self._dropped = dropped
@@ -237,14 +263,14 @@ class Ledger:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit what is done to the ledger, `rows` included, or nothing of it."""
-        rows = self.rows
+        """Commit what is done to the ledger, `rows` and `depth` included, or nothing of it."""
+        rows, depth = self.rows, self.depth
         try:
             with _explained(), _committed(self._connection):
                 yield self._connection
                 self.depth = outbox.depth(self._connection)
         except BaseException as error:
-            self.rows = rows
+            self.rows, self.depth = rows, depth
             self.failure = str(error)
             raise
         self.failure = None

@@ -92,8 +92,9 @@ class Metrics(Collector):
         waiting = "Bytes of exports that wait for the disk."
         yield GaugeMetricFamily("igw_usage_waiting_bytes", waiting, ledger.waiting_bytes)
         text = "Records that wait to be reported, without those that are set aside."
-        yield GaugeMetricFamily("igw_usage_outbox_records", text, ledger.rows.outbox - ledger.depth.refused)
+        yield GaugeMetricFamily("igw_usage_outbox_records", text, ledger.depth.waiting)
         text = "Records of reports that were refused and are set aside."
-        yield GaugeMetricFamily("igw_usage_outbox_refused_records", text, ledger.depth.refused)
+        refused = ledger.rows.outbox - ledger.depth.waiting
+        yield GaugeMetricFamily("igw_usage_outbox_refused_records", text, refused)
         text = "How long the oldest record has waited to be reported, set aside ones left out."
         yield GaugeMetricFamily("igw_usage_outbox_oldest_seconds", text, ledger.oldest_seconds())

@@ -47,8 +47,8 @@ def _status(ledger: Ledger) -> dict[str, Any]:
         "rows": {"totals": rows.totals, "seen": rows.seen, "outbox": rows.outbox},
         "dropped": dropped_rows(rows),
         "outbox": {
-            "waiting": rows.outbox - ledger.depth.refused,
-            "refused": ledger.depth.refused,
+            "waiting": ledger.depth.waiting,
+            "refused": rows.outbox - ledger.depth.waiting,
             "oldestSeconds": ledger.oldest_seconds(),
         },
         "waitingBytes": ledger.waiting_bytes,

@@ -43,7 +43,8 @@ class Pusher:
     async def push(self) -> None:
         """Send once."""
         try:
-            sent = await self._client.post(self._url, json=self._document())
+            async with asyncio.timeout(ANSWER_SECONDS):  # of all of it: httpx counts each part for itself
+                sent = await self._client.post(self._url, json=self._document())
             reason = "" if sent.is_success else f"status {sent.status_code}"
         except Exception as error:  # noqa: BLE001 - metrics are not what this process is for
             reason = type(error).__name__

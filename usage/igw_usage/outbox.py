@@ -29,10 +29,10 @@ class Batch:
 class Depth:
     """What waits."""
 
-    refused: int
-    """Records of batches that are set aside."""
+    waiting: int
+    """Records, without those of batches that are set aside."""
     oldest_at: float | None
-    """When the oldest came that is not set aside, in seconds since 1970."""
+    """When the oldest of them came, in seconds since 1970."""
 
 
 def document(record: Record) -> dict[str, Any]:
@@ -72,24 +72,27 @@ def put(connection: sqlite3.Connection, records: Sequence[Record], at: float) ->
     return len(rows)
 
 
-def next_batch(connection: sqlite3.Connection, most: int, due_before: float, new_id: str) -> Batch | None:
+def next_batch(
+    connection: sqlite3.Connection, most: int, now: float, seconds: float, new_id: str
+) -> Batch | None:
     """Give the batch to send: the one that is not answered, else a new one of the oldest records.
 
-    There is none while fewer than `most` wait and the oldest came after `due_before` (seconds since 1970).
+    There is none while fewer than `most` wait, the oldest for less than `seconds`; `now` is seconds since 1970. One
+    that came after `now` was written while the clock was wrong, and waits no longer.
     """
     open_batch = connection.execute(
         "SELECT id, first, last FROM batches WHERE refused IS NULL ORDER BY first LIMIT 1"
     )
-    found = open_batch.fetchone() or _new_batch(connection, most, due_before, new_id)
+    found = open_batch.fetchone() or _new_batch(connection, most, (now - seconds, now), new_id)
     return None if found is None else _batch(connection, *found)
 
 
 def _new_batch(
-    connection: sqlite3.Connection, most: int, due_before: float, new_id: str
+    connection: sqlite3.Connection, most: int, young: tuple[float, float], new_id: str
 ) -> tuple[str, int, int] | None:
     waiting = f"SELECT number, at FROM outbox WHERE number > ({_BATCHED}) ORDER BY number LIMIT ?"  # noqa: S608 - constants
     rows = connection.execute(waiting, (most,)).fetchall()
-    if not rows or (len(rows) < most and rows[0][1] > due_before):
+    if not rows or (len(rows) < most and young[0] < rows[0][1] <= young[1]):
         return None
     made = (new_id, rows[0][0], rows[-1][0])
     connection.execute("INSERT INTO batches (id, first, last) VALUES (?, ?, ?)", made)
@@ -144,11 +147,16 @@ def drop_oldest(connection: sqlite3.Connection, number: int) -> int:
 
 
 def depth(connection: sqlite3.Connection) -> Depth:
-    """Give what waits."""
-    refused = "SELECT COALESCE(SUM(last - first + 1), 0) FROM batches WHERE refused IS NOT NULL"
-    sending = "SELECT MIN(first) FROM batches WHERE refused IS NULL"
-    waiting = f"SELECT MIN(number) FROM outbox WHERE number > ({_BATCHED})"  # noqa: S608 - constants
-    oldest = f"SELECT at FROM outbox WHERE number IN (({sending}), ({waiting})) ORDER BY number LIMIT 1"  # noqa: S608 - constants
-    found = connection.execute(oldest).fetchone()
-    (number,) = connection.execute(refused).fetchone()
-    return Depth(number, found[0] if found else None)
+    """Give what waits, from the ends of ranges: this is asked in each transaction, however much is set aside."""
+    number, first = connection.execute(
+        "SELECT COALESCE(SUM(last - first + 1), 0), MIN(first) FROM batches WHERE refused IS NULL"
+    ).fetchone()
+    ends = [f"(SELECT {end}(number) FROM outbox WHERE number > ({_BATCHED}))" for end in ("MIN", "MAX")]  # noqa: S608 - constants
+    low, high = connection.execute(f"SELECT {', '.join(ends)}").fetchone()
+    if low is not None:
+        number += high - low + 1
+    oldest = low if first is None else first
+    if oldest is None:
+        return Depth(0, None)
+    (at,) = connection.execute("SELECT at FROM outbox WHERE number = ?", (oldest,)).fetchone()
+    return Depth(number, at)

@@ -16,6 +16,8 @@ from igw_usage.totals import ORGANIZATIONS, SUMS
 MAX_ITEMS: Final = 1_000
 MAX_TEXT: Final = 512
 DAY_MINUTES: Final = 1_440
+FIRST_MINUTE: Final = -1_035_593_280
+"""That of the year 1, before which there is no text for a time."""
 _TIME: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII
 )
@@ -77,7 +79,7 @@ def query(parameters: Iterable[tuple[str, str]], now: float) -> Query:
     """Read a query string; without times it is about the last 24 hours. Raises WrongError."""
     given = _given(parameters)
     end = _minute("to", given["to"]) if "to" in given else int(now) // 60 + 1
-    start = _minute("from", given["from"]) if "from" in given else end - DAY_MINUTES
+    start = _minute("from", given["from"]) if "from" in given else max(end - DAY_MINUTES, FIRST_MINUTE)
     if start >= end:
         raise WrongError("from", "must be before to, by a minute at least")
     return Query(
@@ -128,16 +130,18 @@ def _choice(kind: type[C], field: str, value: str | None) -> C | None:
 
 def answer(connection: sqlite3.Connection, asked: Query) -> dict[str, Any]:
     """Give the document for a question."""
-    items = _items(connection, asked)
+    rows = _items(connection, asked)
+    whole = len(rows) <= MAX_ITEMS
+    sums = _added(rows) if whole else _rows(connection, asked, _SUMS)[0]
     told: dict[str, Any] = {
         "from": _text(asked.start),
         "to": _text(asked.end),
         "groupBy": asked.group,
         "interval": asked.interval,
-        "items": [_item(asked, row) for row in items[:MAX_ITEMS]],
-        "totals": _sums(_rows(connection, asked, _SUMS)[0]),
+        "items": [_item(asked, row) for row in rows[:MAX_ITEMS]],
+        "totals": _sums(sums),
     }
-    return told | {"truncated": True} if len(items) > MAX_ITEMS else told
+    return told if whole else told | {"truncated": True}
 
 
 def _items(connection: sqlite3.Connection, asked: Query) -> list[Sequence[Any]]:
@@ -165,6 +169,11 @@ def _rows(
         (*conditions.values(), *more),
     ).fetchall()
     return found
+
+
+def _added(rows: Iterable[Sequence[Any]]) -> Sequence[int]:
+    """Give the sums of all items: reading the table again would take as long once more."""
+    return [sum(column) for column in zip(*(row[2:] for row in rows), strict=True)] or [0] * len(SUMS)
 
 
 def _item(asked: Query, row: Sequence[Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A report is on disk with its id before it is sent, so whatever ends this process
 
 import asyncio
 import random
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -22,8 +23,10 @@ from igw_usage.outbox import Batch
 ANSWER_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 1.0
 """How often it is looked whether enough waits, or for long enough."""
-MAX_HEARD_SECONDS: Final = 60.0
+LINE_SECONDS: Final = 60.0
 """Between two log lines of an outage."""
+
+_TOKEN: Final = re.compile(r"[!-~]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,9 @@ class Endpoint:
                 "idempotency-key": batch.id,
                 **self._authorization(),
             }
+        except (OSError, ValueError) as error:
+            return Attempt(Verdict.FAILED, reason=f"reports_token_file: {_reason(error)}")
+        try:
             async with (
                 asyncio.timeout(ANSWER_SECONDS),
                 self._client.stream("POST", self._url, content=batch.content, headers=headers) as response,
@@ -93,11 +99,21 @@ class Endpoint:
     def _authorization(self) -> dict[str, str]:
         if self._token_file is None:
             return {}
-        return {"authorization": f"Bearer {self._token_file.read_text(encoding='utf-8').strip()}"}
+        token = self._token_file.read_text(encoding="utf-8").strip()
+        if not _TOKEN.fullmatch(token):
+            raise ValueError("must hold one token, of visible ASCII, and nothing else")
+        return {"authorization": f"Bearer {token}"}
 
     async def aclose(self) -> None:
         """Close its connections."""
         await self._client.aclose()
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """Give what is wrong with a file, and nothing of what it holds."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return "is not UTF-8" if isinstance(error, UnicodeError) else str(error)
 
 
 class Sender:
@@ -119,7 +135,7 @@ class Sender:
         self._world = world
         self._log = structlog.get_logger("igw_usage")
         self._failures = 0
-        self._next_line = float("-inf")
+        self._line_at = float("-inf")
 
     async def run(self) -> None:
         """Send for ever; to be cancelled."""
@@ -137,31 +153,29 @@ class Sender:
 
         Raises UnavailableError where the ledger cannot say.
         """
-        if self._ledger.rows.outbox == self._ledger.depth.refused:
+        if not self._ledger.depth.waiting:
             return min(POLL_SECONDS, self._pace.seconds)
-        due_before = self._world.now() - self._pace.seconds
-        batch = await self._ledger.next_batch(self._pace.records, due_before, self._world.new_id())
+        pace = self._pace
+        batch = await self._ledger.next_batch(pace.records, pace.seconds, self._world.new_id())
         if batch is None:
             return min(POLL_SECONDS, self._pace.seconds)
         return await self._sent(batch, await self._send(batch))
 
     async def _sent(self, batch: Batch, attempt: Attempt) -> float:
-        self._told(attempt.verdict, batch.records)
         match attempt.verdict:
             case Verdict.DELIVERED:
                 await self._ledger.delivered(batch.id)
-                self._answered()
-                return 0.0
             case Verdict.REFUSED:
                 await self._ledger.set_aside(batch.id, attempt.status)
                 self._log.error(
                     "report_refused", batch=batch.id, records=batch.records, status=attempt.status
                 )
-                self._answered()
-                return 0.0
-            case Verdict.FAILED:
-                self._failed(attempt.reason)
-                return pause(self._failures, self._world.chance(), attempt.retry_after)
+        self._told(attempt.verdict, batch.records)  # not before it is on disk: else the report comes again
+        if attempt.verdict is Verdict.FAILED:
+            self._failed(attempt.reason)
+            return pause(self._failures, self._world.chance(), attempt.retry_after)
+        self._answered()
+        return 0.0
 
     def _answered(self) -> None:
         if self._failures:
@@ -170,7 +184,8 @@ class Sender:
 
     def _failed(self, reason: str) -> None:
         self._failures += 1
-        if self._world.now() >= self._next_line:
-            self._next_line = self._world.now() + MAX_HEARD_SECONDS
+        now = self._world.now()
+        if abs(now - self._line_at) >= LINE_SECONDS:  # the clock may have been set back
+            self._line_at = now
             waiting = self._ledger.rows.outbox
             self._log.warning("reports_unavailable", reason=reason, failures=self._failures, waiting=waiting)

@@ -25,6 +25,15 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds since 1970: now; now, as if the clock had not been set since the start; and the start."""
+
+    now: float
+    steady: float
+    opened: float
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """How many there are of each, and how many were dropped for want of room since the start."""
 
@@ -82,9 +91,9 @@ def _outbox_kept(connection: sqlite3.Connection, rows: Rows, most: int) -> Rows:
     return replace(rows, outbox=rows.outbox - dropped, dropped_outbox=rows.dropped_outbox + dropped)
 
 
-def sweep(connection: sqlite3.Connection, now: float, opened: float, rows: Rows, bounds: Bounds) -> Rows:
-    """Drop what is too old, or too much, of totals and of what was seen; times in seconds since 1970."""
-    return _seen_kept(connection, now, opened, _totals_kept(connection, now, rows, bounds), bounds)
+def sweep(connection: sqlite3.Connection, times: Times, rows: Rows, bounds: Bounds) -> Rows:
+    """Drop what is too old, or too much, of totals and of what was seen."""
+    return _seen_kept(connection, times, _totals_kept(connection, times.now, rows, bounds), bounds)
 
 
 def _totals_kept(connection: sqlite3.Connection, now: float, rows: Rows, bounds: Bounds) -> Rows:
@@ -96,10 +105,11 @@ def _totals_kept(connection: sqlite3.Connection, now: float, rows: Rows, bounds:
     return rows
 
 
-def _seen_kept(connection: sqlite3.Connection, now: float, opened: float, rows: Rows, bounds: Bounds) -> Rows:
-    # What was seen before a pause is kept: an Envoy has waited, too, and may send it again now.
-    long_open = now - opened >= bounds.seen_seconds
-    old = totals.forget_seen(connection, int(now - bounds.seen_seconds)) if long_open else 0
+def _seen_kept(connection: sqlite3.Connection, times: Times, rows: Rows, bounds: Bounds) -> Rows:
+    # What was seen before a pause is kept: an Envoy has waited, too, and may send it again now. For the same reason a
+    # clock that is set forward makes nothing old.
+    long_open = times.steady - times.opened >= bounds.seen_seconds
+    old = totals.forget_seen(connection, int(times.steady - bounds.seen_seconds)) if long_open else 0
     rows = replace(rows, seen=rows.seen - old)
     if rows.seen <= bounds.seen:
         return rows

@@ -139,13 +139,13 @@ def test_a_series(api: ApiServer, known: Known) -> None:
 
 
 def test_groups_are_called_by_their_names(api: ApiServer, known: Known) -> None:
-    """A deployment that is there by its name, one that is gone by its id; projects without their encoding."""
+    """A deployment that is there by its name, one that is gone by its id; projects as they are: nothing is encoded."""
     gone = deployment_id(7)
     known.answer = document(item(deployment_id(1), 1), item(gone, 1), groupBy="deployment")
     found = [line.split()[0] for line in words(igw(api, "--group-by", "deployment"))[1:3]]
     assert found == ["stable", gone]
-    known.answer = document(item("acme/my%20project%0A", 1), groupBy="project")
-    assert words(igw(api, "--group-by", "project"))[1].startswith("acme/my project 1")
+    known.answer = document(item("acme/100%25 mine", 1), groupBy="project")
+    assert words(igw(api, "--group-by", "project"))[1].startswith("acme/100%25 mine 1")
 
 
 @pytest.mark.parametrize("name", ["chat", gateway_id(1)])
@@ -224,6 +224,23 @@ def test_csv_is_what_the_standard_says(capsys: pytest.CaptureFixture[str]) -> No
     )
 
 
+def test_csv_of_a_part(api: ApiServer, known: Known) -> None:
+    """Rows that are missing are told of, where no program reads it as one."""
+    known.answer = document(item("m", 1), groupBy="model", truncated=True)
+    done = igw(api, "--group-by", "model", "-o", "csv")
+    assert (done.status, len(done.lines), done.err) == (0, 2, "igw: There is more than this shows\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [("=1+1", "'=1+1"), ("+1", "'+1"), ("-1", "'-1"), ("@a", "'@a"), ("\t=1", "'\t=1"), ("a=1", "a=1")],
+)
+def test_csv_is_no_program(capsys: pytest.CaptureFixture[str], key: str, told: str) -> None:
+    """Callers choose the names of models and projects that they ask for: a spreadsheet must not run them."""
+    write_csv(document(item(key, 1)))
+    assert capsys.readouterr().out.splitlines()[1] == f",{told},1,0,0,0,0,0,0,0,0.0"
+
+
 def test_a_plot(api: ApiServer, known: Known) -> None:
     """A bar for every minute, hour or day, at most 80 columns wide, also where nothing was used."""
     known.answer = document(
@@ -269,6 +286,14 @@ def test_too_many_bars(api: ApiServer, known: Known) -> None:
     done = igw(api, "-o", "plot", "--interval", "minute")
     assert (done.status, done.out) == (Exit.INVALID, "")
     assert done.err == "igw: 1920 bars are more than one can read: choose a longer --interval\n"
+
+
+def test_a_plot_of_a_part(api: ApiServer, known: Known) -> None:
+    """Where an answer leaves the latest out, their bars would be empty: there is no plot."""
+    known.answer = document(interval="minute", truncated=True)
+    done = igw(api, "-o", "plot", "--group-by", "project")
+    assert (done.status, done.out) == (Exit.INVALID, "")
+    assert done.err == "igw: there is more than one answer holds: choose a longer --interval\n"
 
 
 def plotted(told: Mapping[str, Any], **options: Any) -> list[str]:

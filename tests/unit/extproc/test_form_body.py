@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from igw_extproc.form_body import INVALID, MAX_HEADER_BYTES, MAX_PARTS, FormBody
-from igw_extproc.json_body import TOO_COMPLEX
-from igw_extproc.model_name import DUPLICATE, MISSING, Refusal, unknown_model
+from igw_extproc.model_name import DUPLICATE, MISSING, TOO_COMPLEX, Refusal, unknown_model
 from igw_model.openai import ApiError
 
 from tests.unit.extproc.bodies import chunks, pieces, read

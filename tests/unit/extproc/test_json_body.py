@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from igw_extproc.json_body import MAX_MARKS, TOO_COMPLEX, JsonBody
-from igw_extproc.model_name import DUPLICATE, INVALID_JSON, INVALID_TYPE, MISSING, unknown_model
+from igw_extproc.json_body import MAX_MARKS, JsonBody
+from igw_extproc.model_name import DUPLICATE, INVALID_JSON, INVALID_TYPE, MISSING, TOO_COMPLEX, unknown_model
 from igw_model.openai import ApiError
 
 from tests.unit.extproc.bodies import chunks, pieces, read

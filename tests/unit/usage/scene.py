@@ -18,12 +18,17 @@ from tests.unit.usage.lines import START
 
 @dataclass
 class Clock:
-    """Seconds since 1970, as the test has it."""
+    """Seconds since 1970, as the test has it; `wrong` is by how much it was set wrong."""
 
     at: float = START + 60.0
+    wrong: float = 0.0
 
     def now(self) -> float:
         """Give the time."""
+        return self.at + self.wrong
+
+    def ticks(self) -> float:
+        """Give a time that nobody sets."""
         return self.at
 
 
@@ -32,7 +37,8 @@ async def opened(
     folder: Path, clock: Clock | None = None, *, reports: bool = True, **bounds: int
 ) -> AsyncIterator[Ledger]:
     """Have a ledger open."""
-    ledger = Ledger(folder, Bounds(**bounds), (clock or Clock()).now, reports=reports)
+    clock = clock or Clock()
+    ledger = Ledger(folder, Bounds(**bounds), clock.now, reports=reports, ticks=clock.ticks)
     try:
         yield ledger
     finally:

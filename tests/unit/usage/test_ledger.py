@@ -3,7 +3,8 @@
 import asyncio
 import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from igw_usage import storing
 from igw_usage.database import FILE, CannotOpenError
 from igw_usage.ledger import FullError, Stored, UnavailableError
 from igw_usage.otlp import NotUnderstoodError
+from igw_usage.outbox import Depth
 from igw_usage.record import Record
 from structlog.testing import capture_logs
 
@@ -218,6 +220,21 @@ async def test_what_was_seen_before_a_pause_is_known_after_it(tmp_path: Path) ->
         assert await swept(ledger, export(line(1))) == Stored(duplicates=1)
 
 
+async def test_a_clock_that_is_set_makes_nothing_old(tmp_path: Path) -> None:
+    """What was counted is known for as long as the process runs, whatever the machine's clock says meanwhile."""
+    clock = Clock()
+    async with opened(tmp_path, clock, seen_seconds=3600) as ledger:
+        await swept(ledger, export(line(1)))
+        clock.wrong = 30 * DAY
+        clock.at += 61
+        await swept(ledger, export(line(2)))
+        assert await swept(ledger, export(line(1))) == Stored(duplicates=1)
+        clock.wrong = -DAY
+        clock.at += 3700
+        await swept(ledger, export(line(3)))
+        assert ledger.rows.seen == 1
+
+
 async def test_rows_are_bounded(tmp_path: Path) -> None:
     """Beyond the bounds the oldest minutes, and what was seen longest ago, go first, and are counted."""
     clock = Clock()
@@ -290,6 +307,61 @@ async def test_ledgers_of_no_use(tmp_path: Path, spoil: object, text: str) -> No
     with pytest.raises(CannotOpenError, match=text):
         async with opened(folder):
             pass
+
+
+async def test_a_commit_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits to be reported does so still, and is known to."""
+    async with opened(tmp_path) as ledger:
+        await ledger.export(export(line(1, reports="true")))
+        batch = await ledger.next_batch(1, 0, "batch")
+        assert batch is not None
+        before = (ledger.rows, ledger.depth)
+
+        @contextmanager
+        def committed(connection: sqlite3.Connection) -> Iterator[None]:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
+            raise sqlite3.OperationalError("disk I/O error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ledgers, "_committed", committed)
+            with pytest.raises(UnavailableError, match="disk I/O error"):
+                await ledger.set_aside(batch.id, 400)
+        assert (ledger.rows, ledger.depth) == before
+        assert await ledger.next_batch(1, 0, "other") == batch
+
+
+async def test_much_that_is_set_aside_slows_nothing(tmp_path: Path) -> None:
+    """However many reports were refused, no statement of a transaction reads them all."""
+    async with opened(tmp_path) as ledger:
+        await ledger.export(export(*(line(number, reports="true") for number in range(2000))))
+        for number in range(1000):
+            batch = await ledger.next_batch(1, 0, f"batch-{number}")
+            assert batch is not None
+            await ledger.set_aside(batch.id, 400)
+        steps: list[None] = []
+        ledger._connection.set_progress_handler(lambda: steps.append(None), 10)
+        await ledger.export(export(line(3000, reports="true")))
+        await ledger.next_batch(1, 0, "next")
+        ledger._connection.set_progress_handler(None, 10)
+        assert ledger.depth == Depth(1001, START + 60.0)
+        assert len(steps) < 100
+
+
+async def test_an_end_waits_for_no_query(tmp_path: Path) -> None:
+    """Those that wait are not begun, and those that run are broken off."""
+
+    def forever(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT SUM(i) FROM n"
+        )
+
+    async with opened(tmp_path) as ledger:
+        asking = [asyncio.create_task(ledger.read(forever)) for _ in range(ledgers.READERS * 2)]
+        await asyncio.sleep(0.1)
+    done = await asyncio.wait_for(asyncio.gather(*asking, return_exceptions=True), 5)
+    assert {type(one) for one in done} == {UnavailableError, asyncio.CancelledError}
 
 
 async def test_queries_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from igw_usage.delivery import Verdict
 from igw_usage.ledger import UnavailableError
-from igw_usage.outbox import Batch
+from igw_usage.outbox import Batch, Depth
 from igw_usage.reports import Attempt, Pace, Sender
 from starlette.responses import RedirectResponse, Response
 from structlog.testing import capture_logs
@@ -30,12 +30,12 @@ async def test_a_refused_report_holds_up_no_other(tmp_path: Path) -> None:
             assert [await sender.step() for _ in range(3)] == [0, 0, 1]
         assert receiver.numbers == [[0, 1, 2], [3, 4, 5]]
         assert told == [(Verdict.REFUSED, 3), (Verdict.DELIVERED, 3)]
-        assert (ledger.rows.outbox, ledger.depth.refused, ledger.depth.oldest_at) == (3, 3, None)
+        assert (ledger.rows.outbox, ledger.depth) == (3, Depth(0, None))
         assert logs == [
             {"event": "report_refused", "log_level": "error", "batch": "batch-0", "records": 3, "status": 422}
         ]
         assert await ledger.send_again() == 1
-        assert ledger.depth.refused == 0
+        assert ledger.depth.waiting == 3
         assert await sender.step() == 0
         assert receiver.seen[2] == receiver.seen[0]
         assert ledger.rows.outbox == 0
@@ -53,9 +53,9 @@ async def test_the_outbox_is_bounded(tmp_path: Path) -> None:
         await ledger.export(reported(*range(8)))
         assert await sender.step() == 0
         assert await sender.step() > 0
-        assert (ledger.rows.outbox, ledger.depth.refused) == (8, 3)
+        assert (ledger.rows.outbox, ledger.depth.waiting) == (8, 5)
         await ledger.export(reported(8))
-        assert (ledger.rows.outbox, ledger.rows.dropped_outbox, ledger.depth.refused) == (6, 3, 0)
+        assert (ledger.rows.outbox, ledger.rows.dropped_outbox, ledger.depth.waiting) == (6, 3, 6)
         await ledger.export(reported(*range(9, 13)))
         assert (ledger.rows.outbox, ledger.rows.dropped_outbox) == (8, 5)
         while ledger.rows.outbox:
@@ -113,7 +113,50 @@ async def test_a_token_may_be_replaced(tmp_path: Path) -> None:
                 await sender.step()
     assert [verdict for verdict, _ in told] == [*[Verdict.FAILED] * 4, Verdict.DELIVERED]
     assert [log["event"] for log in logs] == [*["reports_unavailable"] * 4, "reports_available"]
+    assert [log.get("reason") for log in logs] == [
+        "reports_token_file: No such file or directory",
+        "status 401",
+        *["reports_token_file: must hold one token, of visible ASCII, and nothing else"] * 2,
+        None,
+    ]
     assert "SECRET" not in str(logs)
+
+
+async def test_what_is_not_noted_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that was taken while the disk was full comes again: its records are counted then, and once."""
+    receiver, clock = Receiver(), Clock()
+    async with (
+        opened(tmp_path, clock) as ledger,
+        receiving(receiver) as url,
+        sending(ledger, url, clock) as (sender, told),
+    ):
+        await ledger.export(reported(1, 2, 3))
+
+        async def full(_: str) -> None:
+            raise UnavailableError("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger, "delivered", full)
+            with pytest.raises(UnavailableError):
+                await sender.step()
+        assert await sender.step() == 0
+    assert told == [(Verdict.DELIVERED, 3)]
+    assert receiver.seen[0] == receiver.seen[1]
+
+
+async def test_an_outage_is_told_of_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    """Else nothing would be said until the time has come again."""
+    clock = Clock()
+    async with (
+        opened(tmp_path, clock) as ledger,
+        sending(ledger, "http://127.0.0.1:1/", clock) as (sender, _),
+    ):
+        await ledger.export(reported(1, 2, 3))
+        with capture_logs() as logs:
+            await sender.step()
+            clock.wrong = -86_400
+            await sender.step()
+    assert [log["event"] for log in logs] == ["reports_unavailable"] * 2
 
 
 async def test_nobody_there(tmp_path: Path) -> None:

@@ -89,6 +89,21 @@ async def test_when_a_report_is_made(tmp_path: Path) -> None:
         assert ledger.oldest_seconds() == 0
 
 
+async def test_a_clock_that_was_set_back_holds_up_no_report(tmp_path: Path) -> None:
+    """What was written by a clock that ran ahead does not wait until the time has come again."""
+    receiver, clock = Receiver(), Clock()
+    async with opened(tmp_path, clock) as ledger:
+        await ledger.export(reported(1))
+    clock.at -= 86_400
+    async with (
+        opened(tmp_path, clock) as ledger,
+        receiving(receiver) as url,
+        sending(ledger, url, clock) as (sender, _),
+    ):
+        assert await sender.step() == 0
+    assert receiver.numbers == [[1]]
+
+
 async def test_the_same_again_until_it_is_taken(tmp_path: Path) -> None:
     """A report keeps its id and its bytes, whatever comes meanwhile, and over a restart."""
     receiver, clock = Receiver(meets=lambda: Response(status_code=503)), Clock()
