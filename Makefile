@@ -3,8 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := igw_model igw_store igw_ops igw_containers igw_agent igw_protos igw_api igw_xds igw_extauth igw_extproc igw_usage igw_demo igw_cli
 
-# Tests side by side; the others load and time real processes, one after the other.
+# Four side by side, and two, each of which starts a gateway of its own; the others are one after the other, as what they
+# start is there once.
 QUICK := tests/unit tests/spec tests/golden tests/transcripts tests/deploy
+PAIRED := tests/real_envoy
 
 .DEFAULT_GOAL := help
 .PHONY: help up test check golden bench lock images clean
@@ -26,7 +28,8 @@ up: .venv/installed ## Install from nothing and run the whole gateway with the d
 
 test: .venv/installed ## Install from nothing and run all tests, with a real Envoy
 	$(BIN)/python -m pytest $(QUICK) --numprocesses 4 --dist loadfile
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK))
+	$(BIN)/python -m pytest $(PAIRED) --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK) $(PAIRED))
 
 check: .venv/installed build/stubs ## Lint, types, and the direction of imports
 	$(BIN)/ruff check .

@@ -61,7 +61,7 @@ async def envoy(folder: Path, script: str) -> AsyncIterator[int]:
             eventually(lambda: _ready(admin), 30)
             yield ingress
         finally:
-            process.kill()
+            process.terminate()  # which lets it write the end of its log
             process.wait()
 
 

@@ -28,6 +28,8 @@ CREATE TABLE outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL,
 CREATE TABLE batches (
   id TEXT PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, refused INTEGER
 );
+CREATE TABLE sizes (totals INTEGER NOT NULL, outbox INTEGER NOT NULL, seen INTEGER NOT NULL);
+INSERT INTO sizes VALUES (0, 0, 0);
 CREATE INDEX batches_last ON batches (last);
 CREATE INDEX batches_open ON batches (first) WHERE refused IS NULL;
 CREATE INDEX batches_refused ON batches (first) WHERE refused IS NOT NULL;
@@ -35,7 +37,8 @@ CREATE INDEX batches_refused ON batches (first) WHERE refused IS NOT NULL;
 """`seen`: which records were counted, and when (seconds). `totals`: what the requests that began in a minute used.
 
 `outbox`: records to report, as they will be written. `batches`: which of them (`first` to `last`) are one report;
-`refused` is the status that it met, if it is set aside. Its indexes keep a transaction cheap where many are.
+`refused` is the status that it met, if it is set aside; its indexes keep a transaction cheap where many are. `sizes`:
+how many rows there are of each, since to count them at the start would take minutes.
 """
 
 

@@ -7,7 +7,6 @@ beyond that an export is refused, and Envoy sends it again.
 import asyncio
 import contextlib
 import sqlite3
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,11 +17,12 @@ from typing import Final, TypeVar
 import structlog
 
 from igw_usage import outbox
+from igw_usage.clock import Clock
 from igw_usage.database import Database
 from igw_usage.otlp import lines
 from igw_usage.outbox import Batch
 from igw_usage.record import Record, record
-from igw_usage.storing import Bounds, Times, counted, dropped_rows, store, sweep
+from igw_usage.storing import Bounds, dropped_rows, held, hold, store, sweep
 
 T = TypeVar("T")
 
@@ -82,35 +82,21 @@ class _Read:
 class Ledger:
     """Counts what it is given; all its methods are called from one event loop."""
 
-    def __init__(
-        self,
-        folder: Path,
-        bounds: Bounds,
-        now: Callable[[], float],
-        *,
-        reports: bool,
-        ticks: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Open it; `reports` says whether there is an outbox. Raises CannotOpenError.
-
-        `now` is seconds since 1970, by a clock that may be set; `ticks` are seconds by one that may not.
-        """
+    def __init__(self, folder: Path, bounds: Bounds, clock: Clock, *, reports: bool) -> None:
+        """Open it; `reports` says whether there is an outbox. Raises CannotOpenError."""
         self._database = Database(folder)
         self._connection = self._database.connection
         self._bounds = bounds
         self._most_reports = bounds.outbox if reports else None
-        self._now = now
-        self._ticks = ticks
-        self._opened = now()
-        self._opened_ticks = ticks()
-        self._next_sweep = self._opened
+        self._clock = clock
+        self._next_sweep = clock.steady()
         self._ending = False
         self._waiting: deque[_Export] = deque()
         self.waiting_bytes = 0
         self._reads = 0
         self.failure: str | None = None
         """Why the last transaction was not possible; None after one that was."""
-        self.rows = counted(self._connection)
+        self.rows = held(self._connection)
         self.depth = outbox.depth(self._connection)
         """What waits to be reported, of the last commit, as `rows` are."""
         self._dropped = dropped_rows(self.rows)
@@ -136,11 +122,11 @@ class Ledger:
     def oldest_seconds(self) -> float:
         """Give how long the oldest record has waited to be reported; 0 where none does."""
         at = self.depth.oldest_at
-        return 0.0 if at is None else max(0.0, self._steady() - at)
+        return 0.0 if at is None else max(0.0, self._clock.steady() - at)
 
     async def next_batch(self, most: int, seconds: float, new_id: str) -> Batch | None:
         """Give the report to send (`outbox.next_batch`), on disk already. Raises UnavailableError; so do the others."""
-        now = self._steady()
+        now = self._clock.steady()
         return await self._changed(
             lambda connection: outbox.next_batch(connection, most, now, seconds, new_id)
         )
@@ -185,14 +171,10 @@ class Ledger:
     def _written(self, size: int) -> None:
         self.waiting_bytes -= size
 
-    def _steady(self) -> float:
-        """Give the time, as if the clock had not been set since the start: for how long ago things were."""
-        return self._opened + self._ticks() - self._opened_ticks
-
     def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        late = self._ticks() + READ_SECONDS
+        late = self._clock.steady() + READ_SECONDS
         with _explained(), contextlib.closing(self._database.reading()) as connection:
-            connection.set_progress_handler(lambda: self._ending or self._ticks() > late, _STEPS)
+            connection.set_progress_handler(lambda: self._ending or self._clock.steady() > late, _STEPS)
             connection.execute("BEGIN")
             return query(connection)
 
@@ -219,7 +201,7 @@ class Ledger:
     def _understood(self, batch: Sequence[_Export]) -> Iterator[_Read]:
         for export in batch:
             try:
-                yield _Read(export, self._now())
+                yield _Read(export, self._clock.now())
             except Exception as error:  # noqa: BLE001 - NotUnderstoodError, or a fault of ours: it is its own
                 export.answer.set_exception(error)
 
@@ -240,7 +222,7 @@ class Ledger:
         given = [export.records for export in batch]
         if any(given):
             with self._transaction() as connection:
-                done = store(connection, given, self._steady(), self.rows, self._most_reports)
+                done = store(connection, given, self._clock.steady(), self.rows, self._most_reports)
                 self.rows = done.rows
             new = done.new
         else:
@@ -249,12 +231,11 @@ class Ledger:
             export.stored(records)
 
     def _sweep(self) -> None:
-        steady = self._steady()
-        if steady < self._next_sweep:
+        times = self._clock.times()
+        if times.steady < self._next_sweep:
             return
-        self._next_sweep = steady + SWEEP_SECONDS
+        self._next_sweep = times.steady + SWEEP_SECONDS
         with contextlib.suppress(UnavailableError), self._transaction() as connection:
-            times = Times(self._now(), steady, self._opened)
             self.rows = sweep(connection, times, self.rows, self._bounds)
         dropped = dropped_rows(self.rows)
         if dropped != self._dropped:
@@ -268,6 +249,8 @@ class Ledger:
         try:
             with _explained(), _committed(self._connection):
                 yield self._connection
+                if self.rows != rows:
+                    hold(self._connection, self.rows)
                 self.depth = outbox.depth(self._connection)
         except BaseException as error:
             self.rows, self.depth = rows, depth

@@ -14,6 +14,7 @@ from igw_ops.listening import listening_socket
 from igw_ops.server import serving
 
 from igw_usage import operations
+from igw_usage.clock import Clock
 from igw_usage.export import ExportServer
 from igw_usage.ledger import Ledger
 from igw_usage.metrics import Metrics
@@ -53,7 +54,9 @@ async def _ledger(settings: Settings) -> AsyncIterator[Ledger]:
     bounds = Bounds(retention_seconds=settings.retention_days * 86_400, outbox=settings.outbox_rows)
     with _folder(settings.state_dir) as folder:
         reports = settings.reports_url is not None
-        ledger = await asyncio.to_thread(lambda: Ledger(folder, bounds, time.time, reports=reports))
+        ledger = await asyncio.to_thread(
+            lambda: Ledger(folder, bounds, Clock(time.time, time.monotonic), reports=reports)
+        )
         try:
             yield ledger
         finally:

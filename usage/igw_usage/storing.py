@@ -7,14 +7,18 @@ once it is committed.
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from igw_usage import outbox, totals
+from igw_usage.clock import Times
 from igw_usage.record import Record
+
+DAY_MINUTES: Final = 1_440
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much is kept. Rows of totals take some 200 bytes, of the outbox 700, of what was seen 60."""
+    """How much is kept. Rows of totals take some 300 bytes, of the outbox 700, of what was seen 60."""
 
     retention_seconds: int = 90 * 86_400
     totals: int = 10_000_000
@@ -22,15 +26,8 @@ class Bounds:
     seen: int = 5_000_000
     seen_seconds: int = 6 * 3600
     """How long a record is known again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Seconds since 1970: now; now, as if the clock had not been set since the start; and the start."""
-
-    now: float
-    steady: float
-    opened: float
+    again_seconds: int = 3600
+    """How long an Envoy keeps a record to tell it again: `telling.USAGE_KEPT_SECONDS` of igw_xds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +40,7 @@ class Rows:
     dropped_totals: int = 0
     dropped_outbox: int = 0
     dropped_seen: int = 0
+    """Of those that an Envoy may still tell again: only they are missed."""
 
 
 def dropped_rows(rows: Rows) -> dict[str, int]:
@@ -58,10 +56,15 @@ class Ledgered:
     rows: Rows
 
 
-def counted(connection: sqlite3.Connection) -> Rows:
-    """Count the rows, all of them."""
-    tables = ("totals", "outbox", "seen")
-    return Rows(*(connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in tables))  # noqa: S608 - constants
+def held(connection: sqlite3.Connection) -> Rows:
+    """Give how many rows there are, as the last transaction wrote down."""
+    return Rows(*connection.execute("SELECT totals, outbox, seen FROM sizes").fetchone())
+
+
+def hold(connection: sqlite3.Connection, rows: Rows) -> None:
+    """Write down how many rows there are."""
+    sizes = (rows.totals, rows.outbox, rows.seen)
+    connection.execute("UPDATE sizes SET totals = ?, outbox = ?, seen = ?", sizes)
 
 
 def store(
@@ -97,8 +100,12 @@ def sweep(connection: sqlite3.Connection, times: Times, rows: Rows, bounds: Boun
 
 
 def _totals_kept(connection: sqlite3.Connection, now: float, rows: Rows, bounds: Bounds) -> Rows:
-    old = totals.forget(connection, int(now - bounds.retention_seconds) // 60)
-    rows = replace(rows, totals=rows.totals - old)
+    minute = totals.oldest(connection)
+    if minute is None:
+        return rows
+    # A day of them at once: nothing is stored meanwhile, and it may be a mistake in the clock or the settings.
+    before = min(int(now - bounds.retention_seconds) // 60, minute + DAY_MINUTES)
+    rows = replace(rows, totals=rows.totals - totals.forget(connection, before))
     while rows.totals > bounds.totals and (minute := totals.oldest(connection)) is not None:
         gone = totals.forget(connection, minute + 1)
         rows = replace(rows, totals=rows.totals - gone, dropped_totals=rows.dropped_totals + gone)
@@ -113,5 +120,7 @@ def _seen_kept(connection: sqlite3.Connection, times: Times, rows: Rows, bounds:
     rows = replace(rows, seen=rows.seen - old)
     if rows.seen <= bounds.seen:
         return rows
-    gone = totals.forget_oldest_seen(connection, rows.seen - bounds.seen)
-    return replace(rows, seen=rows.seen - gone, dropped_seen=rows.dropped_seen + gone)
+    young = totals.forget_oldest_seen(
+        connection, rows.seen - bounds.seen, int(times.steady - bounds.again_seconds)
+    )
+    return replace(rows, seen=bounds.seen, dropped_seen=rows.dropped_seen + young)

@@ -100,10 +100,14 @@ def forget_seen(connection: sqlite3.Connection, before: int) -> int:
     return connection.execute("DELETE FROM seen WHERE at < ?", (before,)).rowcount
 
 
-def forget_oldest_seen(connection: sqlite3.Connection, number: int) -> int:
-    """Forget the records that were seen longest ago."""
-    oldest = "SELECT key FROM seen ORDER BY at LIMIT ?"
-    return connection.execute(f"DELETE FROM seen WHERE key IN ({oldest})", (number,)).rowcount  # noqa: S608 - constants
+def forget_oldest_seen(connection: sqlite3.Connection, number: int, young: int) -> int:
+    """Forget so many of those that were seen longest ago; give how many were seen since `young` (seconds)."""
+    oldest = "SELECT key, at FROM seen ORDER BY at LIMIT ?"
+    counting = f"SELECT COUNT(*) FROM ({oldest}) WHERE at >= ?"  # noqa: S608 - constants
+    (missed,) = connection.execute(counting, (number, young)).fetchone()
+    drop = f"DELETE FROM seen WHERE key IN (SELECT key FROM ({oldest}))"  # noqa: S608 - constants
+    connection.execute(drop, (number,))
+    return int(missed)
 
 
 def forget(connection: sqlite3.Connection, before: int) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from igw_usage import clock as clocks
 from igw_usage.ledger import Ledger, Stored
 from igw_usage.query import answer, query
 from igw_usage.record import Record
@@ -38,7 +39,7 @@ async def opened(
 ) -> AsyncIterator[Ledger]:
     """Have a ledger open."""
     clock = clock or Clock()
-    ledger = Ledger(folder, Bounds(**bounds), clock.now, reports=reports, ticks=clock.ticks)
+    ledger = Ledger(folder, Bounds(**bounds), clocks.Clock(clock.now, clock.ticks), reports=reports)
     try:
         yield ledger
     finally:

@@ -17,7 +17,7 @@ from igw_usage.reports import Attempt, Pace, Sender, World
 from tests.unit.usage.receiver import reported, world
 from tests.unit.usage.scene import Clock, opened
 
-TOLD, ANSWERED, RESTARTED, AGAIN = "told", "answered", "restarted", "again"
+TOLD, ANSWERED, RESTARTED, AGAIN, SET = "told", "answered", "restarted", "again", "set"
 TELLING = st.tuples(st.just(TOLD), st.integers(1, 7))
 ANSWERING = st.tuples(st.just(ANSWERED), st.sampled_from([400, 200, 503]))
 EVENTS = st.one_of(
@@ -26,7 +26,14 @@ EVENTS = st.one_of(
     TELLING | ANSWERING,  # more often than what follows
     st.tuples(st.just(RESTARTED), st.just(0)),
     st.tuples(st.just(AGAIN), st.just(0)),
+    st.tuples(st.just(SET), st.sampled_from([-86_400, 86_400])),
 )
+ROWS = """
+SELECT (SELECT COUNT(*) FROM outbox WHERE number NOT IN (
+    SELECT number FROM batches, outbox WHERE number BETWEEN first AND last AND refused IS NOT NULL)),
+  (SELECT COUNT(*) FROM totals), (SELECT COUNT(*) FROM outbox), (SELECT COUNT(*) FROM seen)
+"""
+"""What waits, and how many rows there are, counted."""
 
 
 @dataclass
@@ -69,8 +76,13 @@ class Play:
                         await sender.step()
                     case "again":
                         await ledger.send_again()
+                    case "set":
+                        self.clock.wrong += number
                     case _:
                         return True
+                (waiting, *sizes) = await ledger.read(lambda connection: connection.execute(ROWS).fetchone())
+                assert ledger.depth.waiting == waiting
+                assert [ledger.rows.totals, ledger.rows.outbox, ledger.rows.seen] == sizes
             self.status = 200
             while ledger.rows.outbox:
                 self.clock.at += 11
@@ -81,7 +93,7 @@ class Play:
 @given(st.lists(EVENTS, min_size=10, max_size=30))
 @settings(max_examples=30, deadline=None)
 def test_each_record_is_in_one_report(events: list[tuple[str, int]]) -> None:
-    """Whatever is told, answered, set aside, sent again and restarted, in whatever order."""
+    """Whatever is told, answered, set aside, sent again and restarted, in whatever order, by whatever clock."""
     with tempfile.TemporaryDirectory() as folder:
         play = Play(Path(folder))
         asyncio.run(play.play(events))

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from igw_usage import ledger as ledgers
 from igw_usage import record as reads
 from igw_usage import storing
-from igw_usage.database import FILE, CannotOpenError
+from igw_usage.database import FILE, CannotOpenError, Database
 from igw_usage.ledger import FullError, Stored, UnavailableError
 from igw_usage.otlp import NotUnderstoodError
 from igw_usage.outbox import Depth
@@ -208,6 +208,21 @@ async def test_retention(tmp_path: Path) -> None:
         assert ledger.rows.dropped_totals == 0
 
 
+async def test_old_minutes_go_a_day_at_once(tmp_path: Path) -> None:
+    """However much is too old, others are not kept waiting for long, and a wrong clock can still be put right."""
+    clock = Clock()
+    async with opened(tmp_path, clock, retention_seconds=20 * DAY) as ledger:
+        clock.at += 10 * DAY
+        await ledger.export(export(*(line(number * DAY) for number in range(0, 10, 3))))
+        clock.wrong = 30 * DAY
+        left = []
+        for _ in range(5):
+            clock.at += 61
+            await swept(ledger)
+            left.append(ledger.rows.totals)
+        assert left == [3, 2, 1, 0, 0]
+
+
 async def test_what_was_seen_before_a_pause_is_known_after_it(tmp_path: Path) -> None:
     """An Envoy may have waited as long as the collector was away, and then sends again what was stored."""
     clock = Clock()
@@ -263,6 +278,19 @@ async def _bounded(tmp_path: Path, clock: Clock) -> None:
         rows = ledger.rows
         assert (rows.totals, rows.dropped_totals, rows.seen, rows.dropped_seen) == (5, 4, 4, 5)
         assert await swept(ledger, export(line(8 * MINUTE, organization="org-0"))) == Stored(duplicates=1)
+
+
+async def test_what_no_envoy_tells_again_is_not_missed(tmp_path: Path) -> None:
+    """Of what was seen, more goes than is told of: only what may still come again is counted as dropped."""
+    clock = Clock()
+    with capture_logs() as logs:
+        async with opened(tmp_path, clock, seen=1, again_seconds=100) as ledger:
+            for _ in range(2):
+                await swept(ledger, export(line(int(clock.at - START)), line(int(clock.at - START) + 1)))
+                clock.at += 101
+            await swept(ledger, export(line(int(clock.at - START))))
+            assert (ledger.rows.seen, ledger.rows.dropped_seen) == (1, 2)
+    assert [log["seen"] for log in logs] == [1, 2]
 
 
 async def test_without_an_outbox(tmp_path: Path) -> None:
@@ -347,6 +375,19 @@ async def test_much_that_is_set_aside_slows_nothing(tmp_path: Path) -> None:
         ledger._connection.set_progress_handler(None, 10)
         assert ledger.depth == Depth(1001, START + 60.0)
         assert len(steps) < 100
+
+
+async def test_a_start_reads_no_table(tmp_path: Path) -> None:
+    """How many rows there are is written down with them: to count ten million would take minutes."""
+    async with opened(tmp_path) as ledger:
+        await ledger.export(export(*(line(60 * number, reports="true") for number in range(1000))))
+        rows = ledger.rows
+        assert (rows.totals, rows.outbox, rows.seen) == (1000, 1000, 1000)
+    with closing(Database(tmp_path)) as database:
+        steps: list[None] = []
+        database.connection.set_progress_handler(lambda: steps.append(None), 10)
+        assert storing.held(database.connection) == rows
+        assert len(steps) < 10
 
 
 async def test_an_end_waits_for_no_query(tmp_path: Path) -> None:

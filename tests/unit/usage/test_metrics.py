@@ -1,6 +1,7 @@
 """What Prometheus and OpenTelemetry are told, and that it stays little."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from igw_demo.serving import running
 from igw_usage import generative as generatives
-from igw_usage import histograms
+from igw_usage import histograms, otel
 from igw_usage.delivery import Verdict
 from igw_usage.generative import DURATION, FIRST_TOKEN, TOKENS, Generative
 from igw_usage.histograms import Histograms, Instrument
@@ -236,3 +237,24 @@ async def test_a_push_to_nobody() -> None:
     await pusher.push()
     await pusher.aclose()
     assert outcomes == ["failed", "failed"]
+
+
+async def test_an_answer_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up after a time, however often a byte of it comes: a stop waits for the last push."""
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(otel, "ANSWER_SECONDS", 0.2)
+    outcomes: list[str] = []
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    pusher = Pusher(url, "one", Generative().otlp, outcomes.append)
+    await asyncio.wait_for(pusher.aclose(), 2)
+    server.close()
+    assert outcomes == ["failed"]
