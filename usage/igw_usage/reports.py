@@ -187,5 +187,5 @@ class Sender:
         now = self._world.now()
         if abs(now - self._line_at) >= LINE_SECONDS:  # the clock may have been set back
             self._line_at = now
-            waiting = self._ledger.rows.outbox
+            waiting = self._ledger.depth.waiting
             self._log.warning("reports_unavailable", reason=reason, failures=self._failures, waiting=waiting)
