@@ -18,7 +18,7 @@ TOLD = (
     ("extauth", "http://127.0.0.1:18012/metrics"),
     ("extproc", "http://127.0.0.1:18021/metrics"),
     ("collector", "http://127.0.0.1:18031/metrics"),
-    ("collector", "http://127.0.0.1:18031/usage?groupBy=principal"),
+    ("collector", "http://127.0.0.1:18031/usage?groupBy=principal&interval=minute"),
     ("envoy-1", "http://127.0.0.1:9902/metrics"),
     ("envoy-1", "http://127.0.0.1:9901/config_dump"),
 )
