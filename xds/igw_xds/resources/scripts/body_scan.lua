@@ -72,7 +72,9 @@ end
 -- escaped ones stand before.
 local function quote_in(text, from)
   local at, passed = find(text, '"', from, true), 0
-  while at ~= nil and byte(text, at - 1) == BACKSLASH and is_escaped(text, from, at) do
+  while at ~= nil and byte(text, at - 1) == BACKSLASH do
+    -- Two backslashes are rare: others are not asked of a function, as there may be a quote in each word.
+    if (at == from or byte(text, at - 2) == BACKSLASH) and not is_escaped(text, from, at) then break end
     at, passed = find(text, '"', at + 1, true), passed + 1
   end
   return at, passed
