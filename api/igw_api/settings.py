@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from igw_model.definitions import gateway_host
 from igw_model.text import normal_host
+from igw_ops.urls import http_url
 
 from igw_api.parameters import Parameters
 
@@ -64,8 +65,6 @@ class Settings:
 
 def _is_http(text: str) -> bool:
     try:
-        url = urlsplit(text)
-        usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+        return not urlsplit(http_url(text)).query
     except ValueError:
         return False
-    return usable and url.username is None and not (url.query or url.fragment)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
+from tax import page
+
 from bodies.measure import Measure
 from bodies.rows import HELD_TO_TARGETS, Row, Upstream
 
@@ -22,12 +24,9 @@ HEADINGS = (
 
 def table(upstream: Upstream, medians: Mapping[Row, Measure]) -> str:
     """Give the table, one line a row; a column of verdicts only before the upstream that targets are held to."""
-    lines = [HEADINGS, ("---", "---", *("---:",) * (len(HEADINGS) - 2))]
-    lines += [_cells(row, measure) for row, measure in medians.items()]
-    if upstream is HELD_TO_TARGETS:
-        last = ["targets", "---", *(_told(row, measure) for row, measure in medians.items())]
-        lines = [(*cells, more) for cells, more in zip(lines, last, strict=True)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    reached = [page.told(verdicts(row, measure)) for row, measure in medians.items()]
+    rows = [_cells(row, measure) for row, measure in medians.items()]
+    return page.table(HEADINGS, rows, reached if upstream is HELD_TO_TARGETS else None)
 
 
 def all_reached(upstream: Upstream, medians: Mapping[Row, Measure]) -> bool:
@@ -42,10 +41,6 @@ def verdicts(row: Row, measure: Measure) -> Iterator[tuple[str, bool]]:
         yield f"≥ {row.ratio:.2f} of plain", measure.ratio >= row.ratio
     if row.added_us is not None:
         yield f"p50 + ≤ {row.added_us:.0f} µs", measure.added_p50_us <= row.added_us
-
-
-def _told(row: Row, measure: Measure) -> str:
-    return "; ".join(f"{'reached' if ok else '**missed**'}: {what}" for what, ok in verdicts(row, measure))
 
 
 def _cells(row: Row, measure: Measure) -> tuple[str, ...]:

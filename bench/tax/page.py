@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +18,22 @@ def write(mark: str, text: str) -> None:
     if not found or not ended:
         raise ValueError(f"the page has no {begin} … {end}")
     PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], verdicts: Sequence[str] | None = None
+) -> str:
+    """Give a Markdown table, one line a row: columns without a heading are words, the others numbers; verdicts last."""
+    lines = [headings, ["---:" if heading else "---" for heading in headings], *rows]
+    if verdicts is not None:
+        last = ("targets", "---", *verdicts)
+        lines = [(*line, more) for line, more in zip(lines, last, strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def told(verdicts: Iterable[tuple[str, bool]]) -> str:
+    """Give targets in words, and whether each is reached."""
+    return "; ".join(f"{'reached' if ok else '**missed**'}: {what}" for what, ok in verdicts)
 
 
 def source(program: str, arguments: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
+from tax import page
 from tax.measure import Measure
 from tax.rows import HELD_TO_TARGETS, Row, Upstream
 
@@ -45,12 +46,9 @@ def section(run: Run, upstream: Upstream, medians: Mapping[Row, Measure]) -> str
 
 def table(upstream: Upstream, medians: Mapping[Row, Measure]) -> str:
     """Give the table, one line a row; a column of verdicts only before the upstream that targets are held to."""
-    lines = [HEADINGS, ("---", *("---:",) * (len(HEADINGS) - 1))]
-    lines += [_cells(row, measure) for row, measure in medians.items()]
-    if upstream is HELD_TO_TARGETS:
-        last = ["targets", "---", *(_verdicts(row, measure) for row, measure in medians.items())]
-        lines = [(*cells, more) for cells, more in zip(lines, last, strict=True)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    reached = [page.told(verdicts(row, measure)) for row, measure in medians.items()]
+    rows = [_cells(row, measure) for row, measure in medians.items()]
+    return page.table(HEADINGS, rows, reached if upstream is HELD_TO_TARGETS else None)
 
 
 def all_reached(upstream: Upstream, medians: Mapping[Row, Measure]) -> bool:
@@ -83,10 +81,6 @@ def _cells(row: Row, measure: Measure) -> tuple[str, ...]:
         _microseconds(measure.check),
         _microseconds(measure.exchange),
     )
-
-
-def _verdicts(row: Row, measure: Measure) -> str:
-    return "; ".join(f"{'reached' if ok else '**missed**'}: {what}" for what, ok in verdicts(row, measure))
 
 
 def _microseconds(value: float | None) -> str:

@@ -5,16 +5,8 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from igw_ops.urls import http_url
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-
-
-def _http_url(value: str) -> str:
-    url = urlsplit(value)
-    if url.scheme not in {"http", "https"} or not url.hostname:
-        raise ValueError("must be an absolute http:// or https:// URL")
-    if url.username is not None or url.fragment:
-        raise ValueError("must have no user and no fragment")
-    return value
 
 
 def _redis_url(value: str) -> str:
@@ -26,7 +18,7 @@ def _redis_url(value: str) -> str:
     raise ValueError("must be redis://host:port/database or rediss://…")
 
 
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HttpUrl = Annotated[str, AfterValidator(http_url)]
 Limit = Annotated[int, Field(ge=1, le=2**53)]
 CacheUrl = Annotated[str, AfterValidator(_redis_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]

@@ -2,26 +2,11 @@
 
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
+from igw_ops.urls import http_url
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-
-def _http_url(value: str) -> str:
-    # The texts of what `urlsplit` and `port` raise may quote a password.
-    try:
-        url = urlsplit(value)
-        good = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        raise ValueError("must be an absolute http:// or https:// URL")
-    if url.username is not None or url.fragment:
-        raise ValueError("must have no user and no fragment")
-    return value
-
-
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HttpUrl = Annotated[str, AfterValidator(http_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
