@@ -1,8 +1,9 @@
 """Clients that count: what became of every request, to which replica it went and how long it took.
 
 They do what a load balancer in front of two Envoys does: an Envoy that refuses a connection is left out, and the
-request, which was not sent, goes to the other; one that closes its connections is left out for a while. Everything
-that was sent and not answered with 200 has failed.
+request, which was not sent, goes to the other; one that closes or breaks its connections is left out for a while (the
+kernel takes connections for a killed process until it is all gone). Everything that was sent and not answered with 200
+has failed.
 """
 
 import asyncio
@@ -153,6 +154,7 @@ async def _ask(
             continue
         except httpx.HTTPError as error:
             failure = repr(error)
+            leaving[at] = time.monotonic() + LEFT_OUT_SECONDS
         else:
             failure = "" if answer.status_code == 200 else f"{answer.status_code} {answer.text[:120]}"
             replica = answer.headers.get("x-demo-replica", "")
