@@ -25,7 +25,7 @@ from tests.real_envoy.body_cases import (
     Case,
 )
 from tests.real_envoy.echo_server import echo_server
-from tests.real_envoy.running import Running, chat, eventually, igw_up
+from tests.real_envoy.running import AS_FORM, Running, chat, eventually, form, igw_up
 
 ENGINES = ("extproc", "auto", "native")
 CHAT = "/v1/chat/completions"
@@ -226,14 +226,22 @@ def test_upper_case_host(engine: Engine) -> None:
     answer = engine.gateway.post("chat", BODY, headers={"Host": host})
     assert answer.headers["x-digest"] == hashlib.sha256(BODY).hexdigest()
     assert engine.gateway.post("chat", b"{}", headers={"Host": host}).content == MISSING.body()
+    asked = form(ECHO)
+    answer = engine.gateway.post("chat", asked, headers={**AS_FORM, "Host": host})
+    if engine.name == "native":
+        assert answer.content == NO_MULTIPART.body()
+    else:
+        assert answer.headers["x-digest"] == hashlib.sha256(asked).hexdigest()
 
 
 @pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
 def test_other_gateways_bodies_are_not_read(engine: Engine, kind: str) -> None:
-    """Where a header names the model, any body goes on."""
+    """Where a header names the model, any body goes on, however the host name is spelled."""
     body, headers = b"\xff not JSON", {"x-model-name": ECHO, "Content-Encoding": "br", "Content-Type": kind}
-    answer = engine.gateway.post("by-header", body, headers=headers)
-    assert answer.headers["x-digest"] == hashlib.sha256(body).hexdigest()
+    host = engine.gateway.host("by-header")
+    for spelled in (host, host.upper()):
+        answer = engine.gateway.post("by-header", body, headers={**headers, "Host": spelled})
+        assert answer.headers["x-digest"] == hashlib.sha256(body).hexdigest()
 
 
 @pytest.mark.parametrize("chunk_ms", ["100", "0"], ids=["in a stream", "before the answer"])

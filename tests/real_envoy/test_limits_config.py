@@ -154,7 +154,7 @@ async def envoy(folder: Path, **settings: Any) -> AsyncIterator[Proxy]:
     by_header = {"bodyBasedRouting": None, "headerBasedRouting": {"headerName": "X-Model"}}
     there = {"endpointConfiguration": {"allowedSourceIpRanges": ["192.0.2.0/24"]}}
     definitions = (
-        gateway(1, **by_header),
+        gateway(1, **by_header, coreWeaveAuth=None, weightsAndBiasesAuth={"enableRateLimiting": True}),
         gateway(2, **by_header, **there),
         deployment(on=[1, 2], staticBackend=static(model)),
     )
@@ -210,7 +210,7 @@ async def test_a_request_that_holds_a_slot(proxy: Proxy) -> None:
     assert not [name for name in answer.headers if name.startswith("x-igw-")]
     [asked] = proxy.extauth.checks
     assert asked["openai-project"] == "team/chat app"
-    assert asked["x-igw-policy"] == f"coreweave/acme/{gateway_id(1)}"
+    assert asked["x-igw-policy"] == f"wandb/acme/{gateway_id(1)}/any/limited"
     [request] = proxy.model.asked
     assert (request["x-igw-entity"], request["x-igw-project"]) == ("team", PROJECT)
     assert request.keys().isdisjoint({"authorization", "x-igw-lease", "x-igw-token", "accept-encoding"})

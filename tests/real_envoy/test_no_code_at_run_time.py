@@ -25,7 +25,7 @@ REQUESTS = 2000
     ctypes.CDLL(None).prctl(PR_SET_MDWE + 1, 0, 0, 0, 0) < 0, reason="Linux before 6.3 has no PR_SET_MDWE"
 )
 def test_host_names_in_capitals(tmp_path: Path) -> None:
-    """The filter that lowers a host name's case is interpreted: a stranger cannot end Envoy with it."""
+    """The script that lowers a host name's case is interpreted: a stranger cannot end Envoy with it."""
     folder = Path(sys.executable).parent
     definitions = Path(__file__).parents[1] / "golden" / "header-routing" / "definitions.yaml"
     rendered = subprocess.run(

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from igw_model.openai import ApiError
-from igw_xds.resources.body import body_script
+from igw_xds.resources.body import body_script, reads
 from lupa.luajit21 import LuaRuntime
 
 HANDLE = Path(__file__).with_name("request_handle.lua").read_bytes()
@@ -26,6 +26,8 @@ class Outcome:
     length: str | None = None
     hides: bool = False
     cleared: bool = False
+    left: bool = False
+    """To ext_proc."""
 
 
 def refusal(error: ApiError) -> tuple[int, bytes]:
@@ -53,7 +55,7 @@ def play(  # noqa: PLR0913 - each says one thing of a request
     *,
     model: bool = True,
     stream_usage: bool = False,
-    multipart: bool = False,
+    leaves_forms: bool = False,
     path: str = CHAT,
     headers: Mapping[str, str | None] | None = None,
     method: str = "POST",
@@ -63,9 +65,10 @@ def play(  # noqa: PLR0913 - each says one thing of a request
     """Send a request through the script, which reads a window of so many bytes at a time."""
     lua = interpreter((("WINDOW", window), *limits.items()))
     said = {":method": method, ":path": path, "content-length": str(len(body or b"")), **(headers or {})}
-    context = {"model": model, "stream_usage": stream_usage, "multipart": multipart}
+    said_to_route = reads(model=model, stream_usage=stream_usage, leaves_forms=leaves_forms)
+    context = dict(said_to_route.filter_context) if said_to_route else {}
     outcome = lua.globals()[b"run"](
-        lua.table_from({name.encode(): value for name, value in context.items()}),
+        lua.table_from({name.encode(): _spoken(value) for name, value in context.items()}),
         lua.table_from({name.encode(): value.encode() for name, value in said.items() if value is not None}),
         body,
     )
@@ -73,5 +76,9 @@ def play(  # noqa: PLR0913 - each says one thing of a request
     assert (status is None) == (outcome[b"type"] is None)
     answer = named and named.decode() if status is None else (int(status), outcome[b"reply"])
     length = outcome[b"headers"][b"content-length"]
-    hides = outcome[b"igw.usage:hide"] is True
-    return Outcome(answer, outcome[b"body"], length and length.decode(), hides, outcome[b"cleared"])
+    hides, left = outcome[b"igw.usage:hide"] is True, outcome[b"igw.body:form"] is True
+    return Outcome(answer, outcome[b"body"], length and length.decode(), hides, outcome[b"cleared"], left)
+
+
+def _spoken(value: object) -> object:
+    return value.encode() if isinstance(value, str) else value

@@ -1,8 +1,9 @@
 """The HTTP filters of the shared listener, in order, and what a gateway or route says to each.
 
-Every filter is on in the chain and each gateway's routes configure or switch off those that they need:
-a filter that is `disabled` in the chain stays off for a host name whose spelling was put right on the way
-(docs/decisions/0002), and authentication must never depend on being switched on.
+Every filter is on in the chain, and authentication must never depend on being switched on. A gateway's routes configure
+what they need and keep what they do not need from being made at all. A host name whose spelling is put right on the way
+has no route when the chain is made, so all filters are there, and do nothing for a route that wants nothing of them
+(docs/decisions/0002).
 """
 
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from typing import assert_never
 
 from envoy.config.core.v3 import backoff_pb2, base_pb2, grpc_service_pb2, http_uri_pb2
 from envoy.config.rbac.v3 import rbac_pb2 as rules_pb2
+from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.common.matching.v3 import extension_matcher_pb2
 from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
@@ -18,10 +20,8 @@ from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
-from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2
-from envoy.extensions.matching.input_matchers.metadata.v3 import metadata_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
-from envoy.type.matcher.v3 import http_inputs_pb2, string_pb2, value_pb2
+from envoy.type.matcher.v3 import http_inputs_pb2, string_pb2
 from envoy.type.v3 import http_status_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 from google.protobuf.message import Message
@@ -34,8 +34,8 @@ from xds.type.matcher.v3 import string_pb2 as xds_string_pb2
 
 from igw_xds import names
 from igw_xds.plan import PlannedGateway
-from igw_xds.resources.body import BODY, body_script, only_multipart, reads
-from igw_xds.resources.matching import Predicate, Single, unless
+from igw_xds.resources.body import BODY, body_script, only_forms, reads
+from igw_xds.resources.matching import Predicate, Single, unless, unmarked
 from igw_xds.resources.messages import packed, seconds
 from igw_xds.resources.metadata import GATEWAY, NAMESPACE, POLICY, REPORTS, metadata
 from igw_xds.resources.scripts import FILTER, script
@@ -49,6 +49,8 @@ EXT_AUTHZ = "envoy.filters.http.ext_authz"
 EXT_PROC = "envoy.filters.http.ext_proc"
 BUFFER = "envoy.filters.http.buffer"
 
+_NOT_MADE = packed(route_components_pb2.FilterConfig(disabled=True))
+_MADE = packed(ext_proc_pb2.ExtProcPerRoute(overrides=ext_proc_pb2.ExtProcOverrides()))
 _BODY_NOT_READ = {
     EXT_PROC: packed(ext_proc_pb2.ExtProcPerRoute(disabled=True)),
     BODY: packed(lua_pb2.LuaPerRoute(disabled=True)),
@@ -82,14 +84,21 @@ def per_gateway(gateway: PlannedGateway, data_plane: DataPlane) -> dict[str, any
     """Give what one gateway's routes say to the filters."""
     ranges = gateway.source_ranges
     admitted = rbac_pb2.RBACPerRoute(rbac=rbac_pb2.RBAC(rules=_only_from(ranges)) if ranges else None)
-    configs = {RBAC: packed(admitted)}
+    configs = {RBAC: packed(admitted), HOST: _NOT_MADE}
     if data_plane.auth_transport is AuthTransport.GRPC:
         settings = ext_authz_pb2.CheckSettings(context_extensions=policy_extensions(gateway.policy))
         configs[EXT_AUTHZ] = packed(ext_authz_pb2.ExtAuthzPerRoute(check_settings=settings))
-    if not isinstance(gateway.routing, BodyBasedRouting):
-        configs.update(body_not_read())
-    configs[BODY] = packed(_body_read_inside(gateway, data_plane))
+    if not _is_looked_through(gateway, data_plane):
+        configs[USAGE] = _NOT_MADE
+    inside = _body_read_inside(gateway, data_plane)
+    configs[BODY] = packed(inside) if inside else _NOT_MADE
+    configs.update(_body_read_whole(gateway, data_plane.body_routing))
     return configs
+
+
+def reads_form() -> dict[str, any_pb2.Any]:
+    """Let ext_proc be there for a route's requests, whose gateway does without."""
+    return {EXT_PROC: _MADE}
 
 
 def gateway_metadata(gateway: PlannedGateway) -> base_pb2.Metadata:
@@ -105,7 +114,7 @@ def gateway_metadata(gateway: PlannedGateway) -> base_pb2.Metadata:
 
 
 def body_not_read() -> dict[str, any_pb2.Any]:
-    """Leave a gateway's or a route's requests without looking into their bodies."""
+    """Leave a route's requests without looking into their bodies, whatever its gateway says."""
     return dict(_BODY_NOT_READ)
 
 
@@ -132,21 +141,32 @@ def _body_read_outside(routing: BodyRouting) -> list[hcm_pb2.HttpFilter]:
         case BodyRouting.EXTPROC:
             return [_filter(EXT_PROC, _ext_proc())]
         case BodyRouting.AUTO:
-            return [_filter(EXT_PROC, only_multipart(_ext_proc(), EXT_PROC))]
+            return [_filter(EXT_PROC, only_forms(_ext_proc(), EXT_PROC))]
         case BodyRouting.NATIVE:
             return []
         case other:
             assert_never(other)
 
 
-def _body_read_inside(gateway: PlannedGateway, data_plane: DataPlane) -> lua_pb2.LuaPerRoute:
+def _body_read_inside(gateway: PlannedGateway, data_plane: DataPlane) -> lua_pb2.LuaPerRoute | None:
     """Give what the script is to read of one gateway's requests."""
     routing = data_plane.body_routing
     return reads(
         model=isinstance(gateway.routing, BodyBasedRouting) and routing is not BodyRouting.EXTPROC,
         stream_usage=_is_looked_through(gateway, data_plane) and _counted(gateway, data_plane.stream_usage),
-        multipart=routing is BodyRouting.AUTO,
+        leaves_forms=routing is BodyRouting.AUTO,
     )
+
+
+def _body_read_whole(gateway: PlannedGateway, routing: BodyRouting) -> dict[str, any_pb2.Any]:
+    """Give what is said to the filters that hold a whole body: one of them is enough, and the script another."""
+    by_body = isinstance(gateway.routing, BodyBasedRouting)
+    configs = {BUFFER: _NOT_MADE} if by_body else {}
+    if routing is BodyRouting.AUTO:
+        configs[EXT_PROC] = _NOT_MADE
+    elif routing is BodyRouting.EXTPROC and not by_body:
+        configs[EXT_PROC] = _BODY_NOT_READ[EXT_PROC]
+    return configs
 
 
 def _is_looked_through(gateway: PlannedGateway, data_plane: DataPlane) -> bool:
@@ -173,14 +193,7 @@ def _tokens_used(data_plane: DataPlane) -> Message:
     """
     if data_plane.usage_log is not None:
         return script("usage")
-    segment = network_inputs_pb2.DynamicMetadataInput.PathSegment(key=headers.LEASE)
-    lease = network_inputs_pb2.DynamicMetadataInput(filter=EXT_AUTHZ, path=[segment])
-    absent = metadata_pb2.Metadata(value=value_pb2.ValueMatcher(present_match=True), invert=True)
-    unlimited = Single(
-        input=extension_pb2.TypedExtensionConfig(name="lease", typed_config=packed(lease)),
-        custom_match=extension_pb2.TypedExtensionConfig(name="absent", typed_config=packed(absent)),
-    )
-    return unless(Predicate(single_predicate=unlimited), script("usage"), FILTER)
+    return unless(unmarked(EXT_AUTHZ, headers.LEASE), script("usage"), FILTER)
 
 
 def _ext_authz(data_plane: DataPlane) -> ext_authz_pb2.ExtAuthz:

@@ -2,6 +2,9 @@
 
 from envoy.extensions.common.matching.v3 import extension_matcher_pb2
 from envoy.extensions.filters.common.matcher.action.v3 import skip_action_pb2
+from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2
+from envoy.extensions.matching.input_matchers.metadata.v3 import metadata_pb2
+from envoy.type.matcher.v3 import value_pb2
 from google.protobuf.message import Message
 from xds.core.v3 import extension_pb2
 from xds.type.matcher.v3 import matcher_pb2
@@ -22,3 +25,16 @@ def unless(skipped: Predicate, config: Message, type_name: str) -> extension_mat
     wrapped.extension_config.name = type_name
     wrapped.extension_config.typed_config.CopyFrom(packed(config))
     return wrapped
+
+
+def unmarked(namespace: str, key: str) -> Predicate:
+    """Say of a request that no filter before has set a key of its dynamic metadata."""
+    segment = network_inputs_pb2.DynamicMetadataInput.PathSegment(key=key)
+    found = network_inputs_pb2.DynamicMetadataInput(filter=namespace, path=[segment])
+    absent = metadata_pb2.Metadata(value=value_pb2.ValueMatcher(present_match=True), invert=True)
+    return Predicate(
+        single_predicate=Single(
+            input=extension_pb2.TypedExtensionConfig(name=key, typed_config=packed(found)),
+            custom_match=extension_pb2.TypedExtensionConfig(name="absent", typed_config=packed(absent)),
+        )
+    )

@@ -23,7 +23,7 @@ from igw_xds.resources.clusters import fallback_orders
 from igw_xds.resources.messages import packed, seconds
 from igw_xds.resources.metadata import metadata
 from igw_xds.resources.replies import error_route, model_list_action
-from igw_xds.settings import DataPlane
+from igw_xds.settings import BodyRouting, DataPlane
 
 Match = route_components_pb2.RouteMatch
 Route = route_components_pb2.Route
@@ -57,7 +57,12 @@ def route_configuration(gateway: PlannedGateway, data_plane: DataPlane) -> route
 def _routes(gateway: PlannedGateway, data_plane: DataPlane) -> list[Route]:
     match gateway.routing:
         case BodyBasedRouting():
-            return [*_by_header(gateway, headers.MODEL, "model", data_plane), _until_the_body_is_read()]
+            forms = [_until_the_form_is_read()] if data_plane.body_routing is BodyRouting.AUTO else []
+            return [
+                *_by_header(gateway, headers.MODEL, "model", data_plane),
+                *forms,
+                _until_the_body_is_read(),
+            ]
         case HeaderBasedRouting(header_name=name):
             missing = ApiError(
                 400, "missing_model", f"Name a model in the '{_plain(name)}' header.", _plain(name)
@@ -94,6 +99,18 @@ def _until_the_body_is_read() -> Route:
         cluster_not_found_response_code=route_components_pb2.RouteAction.NOT_FOUND,
     )
     return Route(match=Match(prefix="/"), route=action)
+
+
+@cache
+def _until_the_form_is_read() -> Route:
+    """Do the same for form data, with extproc there to read it."""
+    kind = string_pb2.StringMatcher(prefix="multipart/", ignore_case=True)
+    route = Route()
+    route.CopyFrom(_until_the_body_is_read())
+    route.match.headers.add(name="content-type", string_match=kind)
+    for name, config in filters.reads_form().items():
+        route.typed_per_filter_config[name].CopyFrom(config)
+    return route
 
 
 def _by_path(gateway: PlannedGateway, data_plane: DataPlane) -> list[Route]:

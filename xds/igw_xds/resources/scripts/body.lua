@@ -110,7 +110,8 @@ local function respond(handle, fault)
 end
 
 local function is_plain(headers)
-  local encodings = headers:get("content-encoding") or ""
+  local encodings = headers:get("content-encoding")
+  if encodings == nil then return true end
   for encoding in string.gmatch(encodings, "[^,]+") do
     local name = string.lower(match(encoding, "^%s*(.-)%s*$"))
     if name ~= "" and name ~= "identity" then return false end
@@ -147,17 +148,28 @@ local function read(handle, routes, completes)
   if not good and routes then return type(fault) == "table" and fault or FAILED end
 end
 
-local function refused_unread(headers, reads_multipart)
-  if not is_plain(headers) then return ENCODED end
-  if is_multipart(headers) then return MULTIPART end
-end
+-- What a route wants read, by what its filter context says under "read".
+local WANTED = {
+  model = {model = true},
+  usage = {usage = true},
+  ["model usage"] = {model = true, usage = true}
+}
+
+-- Leaves form data to ext_proc, which runs for the requests that are marked so.
+local function leave_form(handle) handle:streamInfo():dynamicMetadata():set("igw.body", "form", true) end
 
 function envoy_on_request(handle)
-  local wanted, headers = handle:filterContext(), handle:headers()
-  local routes, completes = wanted:get("model"), wanted:get("stream_usage") and is_completion(headers)
-  if routes then headers:remove("x-igw-model") end
-  if wanted:get("multipart") and is_multipart(headers) then return end
-  if not (routes or completes) then return end
-  local fault = refused_unread(headers) or read(handle, routes, completes)
-  if fault and routes then respond(handle, fault) end
+  local context, headers = handle:filterContext(), handle:headers()
+  local wanted = WANTED[context:get("read")]
+  if wanted == nil then return end
+  local fault
+  if is_multipart(headers) then
+    if wanted.model and context:get("leaves_forms") then return leave_form(handle) end
+    fault = is_plain(headers) and MULTIPART or ENCODED
+  elseif not is_plain(headers) then
+    fault = ENCODED
+  elseif wanted.model or is_completion(headers) then
+    fault = read(handle, wanted.model, wanted.usage and is_completion(headers))
+  end
+  if fault and wanted.model then respond(handle, fault) end
 end

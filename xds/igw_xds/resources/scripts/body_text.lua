@@ -1,5 +1,4 @@
 -- What the gateway answers itself, and what JSON's strings say. The first part of the script that `body.lua` ends.
-jit.off()
 
 local byte, char, find, format = string.byte, string.char, string.find, string.format
 local floor, match, sub = math.floor, string.match, string.sub

@@ -1,5 +1,3 @@
-jit.off()
-
 function envoy_on_request(handle)
   local headers = handle:headers()
   headers:replace(":authority", string.lower(headers:get(":authority")))

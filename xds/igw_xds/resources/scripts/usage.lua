@@ -10,7 +10,6 @@
 --            and not the client (key `hide`), it is taken out. For that, an event goes on when it is whole, or longer.
 -- An event is what comes up to an empty line, its lines ended by LF, CR LF or CR; its data is one line with an object.
 -- Without `hide` nothing is held back.
-jit.off()
 
 local byte, find, match, sub = string.byte, string.find, string.match, string.sub
 
