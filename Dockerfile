@@ -35,7 +35,7 @@ RUN python3 -m pip --python /opt/build/bin/python3 wheel --no-deps --no-build-is
     && install -D -m 755 /source/deploy/ready /own/usr/local/bin/ready
 
 # --- the image ---
-FROM ${BASE_IMAGE}
+FROM ${BASE_IMAGE} AS image
 # No installer stays in the file system, neither the base image's nor its copies for new venvs; no program that
 # changes who runs it, either.
 RUN for packages in /usr/lib/python3/dist-packages /usr/local/lib/python3*/site-packages; do \
@@ -57,6 +57,16 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=8s --start-period=30s --retries=3 CMD ["ready"]
 ENTRYPOINT ["igw"]
 CMD ["--help"]
+
+# --- what is in it, told by a look inside; nothing of this stage stays but that ---
+FROM image AS bill
+USER 0
+COPY --from=project /opt/build /opt/build
+COPY deploy/sbom.py /opt/build/
+RUN /opt/build/bin/python3 /opt/build/sbom.py inference-gateway /opt/igw/lib/python3.*/site-packages /sbom.cdx.json
+
+FROM image
+COPY --from=bill /sbom.cdx.json /usr/share/doc/inference-gateway/
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="inference-gateway" \

@@ -42,6 +42,11 @@ def channel(host: str, port: int) -> Any:
     return grpc.aio.insecure_channel(address, options=UPSTREAM)
 
 
+def channel_at(path: Path) -> Any:
+    """Give a channel to a Unix socket, behind which the control plane is."""
+    return grpc.aio.insecure_channel(f"unix:{path}", options=UPSTREAM)
+
+
 def method(upstream: Any) -> Any:
     """Give the method of the control plane, from bytes to bytes."""
     return upstream.stream_stream(f"/{SERVICE}/{METHOD}")

@@ -14,12 +14,14 @@ from typing import Any
 
 import grpc.aio
 import structlog
+from igw_certs.contexts import Credentials
 
 from igw_agent import channel
 from igw_agent.cache import Cache, Contents
 from igw_agent.disk import Disk
 from igw_agent.keeping import Keeping
 from igw_agent.pipe import ENVOY_ENDED, Answering, Pipe, reason
+from igw_agent.tunnel import Tunnel
 
 MAX_STEP_SECONDS = 30.0
 """How long an Envoy that is answered from the cache may take to be in step, once the control plane is back."""
@@ -41,6 +43,8 @@ class Settings:
     """Of this Envoy alone; made if it is not there."""
     cache_after: float
     """Seconds without a first response."""
+    credentials: Credentials | None = None
+    """What the control plane is asked with, over TLS; None: in clear."""
 
 
 class Agent:
@@ -150,15 +154,26 @@ async def serving(
     cache = Cache(settings.roots)
     keeping = Keeping(cache, Disk(settings.folder, settings.zone))
     written_at = await keeping.load()
-    upstream = channel.channel(settings.host, settings.port)
-    agent = Agent(cache, keeping, upstream, answering, settings.cache_after, written_at)
-    server = await channel.listening(settings.socket, agent.stream)
-    keeper = asyncio.create_task(keeping.run())
-    try:
-        yield keeper
-    finally:
-        await server.stop(None)
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
-        await upstream.close()
-        await keeping.close()
+    async with _upstream(settings) as upstream:
+        agent = Agent(cache, keeping, upstream, answering, settings.cache_after, written_at)
+        server = await channel.listening(settings.socket, agent.stream)
+        keeper = asyncio.create_task(keeping.run())
+        try:
+            yield keeper
+        finally:
+            await server.stop(None)
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+            await upstream.close()
+            await keeping.close()
+
+
+@contextlib.asynccontextmanager
+async def _upstream(settings: Settings) -> AsyncIterator[Any]:
+    """Give the channel to the control plane; who uses it closes it."""
+    if settings.credentials is None:
+        yield channel.channel(settings.host, settings.port)
+        return
+    path = settings.socket.with_name("xds")
+    async with Tunnel(settings.credentials, settings.host, settings.port).at(path):
+        yield channel.channel_at(path)

@@ -54,13 +54,19 @@ STATUS_BYTES = 3 * 1024
 """Clients take 8 KiB of metadata in all; beyond that they see no status at all, so we cut ours short."""
 
 
-async def serve(call: Operation, authenticate: Authenticate, host: str, port: int) -> GrpcServer:
+async def serve(
+    call: Operation,
+    authenticate: Authenticate,
+    host: str,
+    port: int,
+    tls: grpc.ServerCredentials | None = None,
+) -> GrpcServer:
     """Listen and serve. Raises CannotListenError."""
     server = grpc.aio.server(options=OPTIONS)
     shell = _Shell(call, authenticate)
     for service, procedures in groupby(PROCEDURES, key=lambda procedure: procedure.service):
         server.add_generic_rpc_handlers((shell.service(service, procedures),))
-    bound = add_grpc_port(server, "api, gRPC", host, port)
+    bound = add_grpc_port(server, "api, gRPC", host, port, tls)
     await server.start()
     log.info("api server listening", transport="grpc", address=f"{host}:{bound}")
     return GrpcServer(bound, server)

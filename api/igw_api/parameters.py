@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import yaml
 from igw_model.document import FieldError, Many, Spec, parse
 from igw_model.text import NonEmpty
+from igw_store.documents import single
 from pydantic import Field
 
 DEFAULT_ZONES = ("US-EAST-04A", "US-WEST-04A", "EU-NORTH-04A")
@@ -77,10 +78,10 @@ def load(path: Path | None, zones: Sequence[str] = DEFAULT_ZONES) -> Parameters:
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return single(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise _error(path, [FieldError("", f"cannot be read: {error.strerror}")]) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _error(path, [FieldError("", f"is no YAML: {' '.join(str(error).split())}")]) from None
 
 

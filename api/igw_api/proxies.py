@@ -13,7 +13,7 @@ from igw_api.document import Document, unknown
 from igw_api.methods import Method
 from igw_api.refusal import absent, invalid
 
-TYPES = ("cds", "eds", "lds", "srds", "rds")
+TYPES = ("cds", "eds", "sds", "lds", "srds", "rds")
 """Types of resources, as operators call them."""
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 import structlog
 import yaml
 from igw_model.document import Spec, parse
+from igw_store.documents import single
 
 from igw_api.caller import Role
 
@@ -51,10 +52,10 @@ class RolesError(Exception):
 def load(path: Path) -> Roles:
     """Read a roles file. Raises RolesError."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = single(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RolesError(path, f"cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RolesError(path, f"is no YAML: {' '.join(str(error).split())}") from None
     if document is None:
         # What a file that is being written looks like for a moment; taken at its word nobody had a role.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from igw_xds.resources.edge import BUFFER_BYTES
 from igw_xds.settings import MIB, HostPort
 
 STAT_PREFIX = "ingress"
@@ -63,7 +64,7 @@ def _listener(
         "name": "ingress",
         "address": _address(listen),
         "filter_chains": [{"filters": [network]}],
-        "per_connection_buffer_limit_bytes": MIB,
+        "per_connection_buffer_limit_bytes": BUFFER_BYTES,
     }
 
 

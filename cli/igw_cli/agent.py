@@ -9,6 +9,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from igw_agent.cache import Contents
 from igw_agent.pipe import Answering
 from igw_agent.server import Settings, serving
+from igw_certs.contexts import Credentials
 from igw_xds.bootstrap import Node
 from igw_xds.settings import HostPort
 from igw_xds.snapshot import Resource, Snapshot, snapshot
@@ -24,7 +25,12 @@ async def beside(settings: Settings, running: Callable[[asyncio.Task[None]], Awa
 
 
 def settings(
-    node: Node, control_plane: HostPort, socket: Path, state_dir: Path, cache_after: float
+    node: Node,
+    control_plane: HostPort,
+    socket: Path,
+    state_dir: Path,
+    cache_after: float,
+    credentials: Credentials | None = None,
 ) -> Settings:
     """Give the settings of an Envoy's agent; what it keeps is in a folder named after the node id."""
     return Settings(
@@ -36,6 +42,7 @@ def settings(
         # No name leads out of the folder, since each has something in front.
         folder=state_dir.absolute() / f"envoy-{quote(node.id, safe='')}",
         cache_after=cache_after,
+        credentials=credentials,
     )
 
 

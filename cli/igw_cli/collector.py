@@ -1,12 +1,15 @@
 """`igw collector`: what requests used, as Envoys tell it, kept, shown and reported."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from igw_cli.options import LogLevel, port_option
+from igw_cli.exposure import MUTUAL_TLS, InClear, check_exposure
+from igw_cli.options import LogLevel, TlsCa, TlsCert, TlsKey, TrustDomain, port_option
 from igw_cli.services import LOOPBACK, Host, explained, run_service
+from igw_cli.tls import proxies_alone, server_tls
 
 
 def collector(
@@ -60,6 +63,11 @@ def collector(
             help="OpenTelemetry collector (HTTP) that metrics are sent to. Default: none are.",
         ),
     ] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
+    trust_domain: TrustDomain = None,
+    in_clear: InClear = False,
     log_level: LogLevel = "info",
 ) -> None:
     """Run the usage collector: counts what Envoys tell of requests, once each, and reports it."""
@@ -81,4 +89,11 @@ def collector(
             outbox_rows=outbox_rows,
             otlp_endpoint=otlp_endpoint,
         )
-    run_service("collector", log_level, lambda stop: serve(settings, stop))
+    tls = server_tls(tls_cert, tls_key, tls_ca, trust_domain, "collector")
+    exposed = check_exposure(host, "--host", MUTUAL_TLS, tls=tls is not None, in_clear=in_clear)
+
+    async def run(stop: asyncio.Event) -> None:
+        with proxies_alone(tls) as guard:
+            await serve(settings, stop, guard)
+
+    run_service("collector", log_level, run, exposed)

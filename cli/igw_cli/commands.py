@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "render": "igw_cli.definitions:render",
     "store": "igw_cli.store:store",
     "auth": "igw_cli.auth:auth",
+    "certs": "igw_cli.certs:certs",
     "xds": "igw_cli.xds:xds",
     "extauth": "igw_cli.services:extauth",
     "extproc": "igw_cli.services:extproc",

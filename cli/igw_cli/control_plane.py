@@ -17,6 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
+from grpc import (
+    ServerCertificateConfiguration,
+    ServerCredentials,
+    dynamic_ssl_server_credentials,
+    ssl_server_certificate_configuration,
+)
 from igw_api import grpc_shell, http_server
 from igw_api.authentication import Authentication, LocalAdmin
 from igw_api.caller import Authenticate, Operation
@@ -25,6 +31,8 @@ from igw_api.connect import connect_routes
 from igw_api.operations import Operations
 from igw_api.proxies import Fleet
 from igw_api.settings import Settings
+from igw_certs.authority import AuthorityError
+from igw_certs.shown import NoPairError, Shown
 from igw_containers.following import follow, warn_without_engine
 from igw_extauth import settings as identity_settings
 from igw_model.definitions import Definitions
@@ -61,6 +69,8 @@ class Management:
     admin_token_file: Path | None
     admin_organization: str | None
     identity: identity_settings.Settings
+    certificate: Path | None = None
+    """The folder of the pair that the API shows; None: it is served without TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,22 +190,35 @@ async def _api(
             fleet=fleet,
             usage=usage,
         ).call
-        async with _served(call, authenticate, listening, grpc):
+        with _explained():
+            shown = None if management.certificate is None else Shown(management.certificate)
+        async with _served(call, authenticate, listening, grpc, shown):
             yield
 
 
 @contextlib.asynccontextmanager
 async def _served(
-    call: Operation, authenticate: Authenticate, listening: socket.socket, grpc: HostPort
+    call: Operation, authenticate: Authenticate, listening: socket.socket, grpc: HostPort, shown: Shown | None
 ) -> AsyncIterator[None]:
     app = http_server.app(call, authenticate, connect_routes(call, authenticate))
-    async with serving(app, listening):
-        server = await grpc_shell.serve(call, authenticate, grpc.host, grpc.port)
+    async with serving(app, listening, None if shown is None else shown.context(("http/1.1",))):
+        tls = None if shown is None else _grpc_credentials(shown)
+        server = await grpc_shell.serve(call, authenticate, grpc.host, grpc.port, tls)
         log.info("management API listening", address="{}:{}".format(*listening.getsockname()[:2]))
         try:
             yield
         finally:
             await server.stop()
+
+
+def _grpc_credentials(shown: Shown) -> ServerCredentials:
+    """Give the same pair to gRPC, which asks for it at each connection."""
+
+    def now() -> ServerCertificateConfiguration:
+        pair = shown.current()
+        return ssl_server_certificate_configuration([(bytes(pair.key), pair.chain)])
+
+    return dynamic_ssl_server_credentials(now(), now)
 
 
 @contextlib.asynccontextmanager
@@ -218,5 +241,5 @@ async def _containers(docker_host: str | None, store: Store, stop: asyncio.Event
 def _explained() -> Iterator[None]:
     try:
         yield
-    except (CannotOpenError, CipherError) as error:
+    except (AuthorityError, CannotOpenError, CipherError, NoPairError) as error:
         raise CannotStartError(str(error)) from error

@@ -16,6 +16,8 @@ from igw_cli.session import progress, session
 from igw_cli.show import Output, cell, columns, plain, put, results, write_json, write_yaml
 
 ADMIN = "http://127.0.0.1:9901"
+SECRETS = "sds"
+"""The type whose contents are shown to nobody."""
 MOST_CONTENTS = 100
 """Resources whose content is compared, each by a call."""
 _COLOURS = {Kind.MISSING: "red", Kind.EXTRA: "yellow", Kind.OTHER: "yellow"}
@@ -77,6 +79,8 @@ def _contents(
         progress().print(f"the contents of the first {MOST_CONTENTS} of {len(found)} are shown")
     shown = {}
     for one in found[:MOST_CONTENTS]:
+        if one.type == SECRETS:
+            continue
         should = _should(client, proxy, one) if one.should else None
         there = runs.get((one.type, one.name))
         shown[one] = list(content_difference(one, should, None if there is None else there.content))

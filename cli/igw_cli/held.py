@@ -41,6 +41,7 @@ def held(dump: Document) -> Resources:
     found = {("cds", name): cluster for name, cluster in clusters.items()}
     for kind, pairs in (
         ("eds", _endpoints(configs.get("EndpointsConfigDump", {}), from_eds)),
+        ("sds", _secrets(configs.get("SecretsConfigDump", {}))),
         ("lds", _listeners(configs.get("ListenersConfigDump", {}))),
         ("srds", _scopes(configs.get("ScopedRoutesConfigDump", {}))),
         ("rds", _routes(configs.get("RoutesConfigDump", {}))),
@@ -87,6 +88,14 @@ def _said(assignment: Document) -> Metadata | None:
 def _written(message: ClusterLoadAssignment) -> Document:
     """Give endpoints as the API gives them."""
     return {"@type": ENDPOINTS, **MessageToDict(message, preserving_proto_field_name=True)}
+
+
+def _secrets(dump: Document) -> Iterator[tuple[str, Held]]:
+    """Give secrets by their versions alone."""
+    for one in dump.get("dynamic_warming_secrets", []):
+        yield one["name"], Held("", None, "Envoy waits for it")
+    for one in dump.get("dynamic_active_secrets", []):
+        yield one["name"], Held(one.get("version_info", ""), None, _refusal(one))
 
 
 def _listeners(dump: Document) -> Iterator[tuple[str, Held]]:

@@ -12,7 +12,7 @@ import socket
 import tempfile
 import time
 from asyncio.subprocess import Process
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,12 +27,27 @@ from igw_xds.bootstrap import Node, bootstrap
 from igw_xds.settings import HostPort
 
 from igw_cli.admin import Admin
+from igw_cli.credentials import EnvoySecrets
 from igw_cli.drain import Activity, Drain, Step
 from igw_cli.ending import cause_of
 from igw_cli.envoy import envoy_argv, envoy_command
-from igw_cli.options import LogLevel, fail, host_port, ip_address
+from igw_cli.memory import MaxHeap, heap_bytes
+from igw_cli.options import (
+    INVALID,
+    LogLevel,
+    TlsCa,
+    TlsCert,
+    TlsKey,
+    TrustDomain,
+    fail,
+    host_port,
+    ip_address,
+)
+from igw_cli.tls import credentials
 
 LOOPBACK = "127.0.0.1"
+HEAP_SHARE = 0.75
+"""Of the memory that there is; the rest is for what is beside Envoy, and for the kernel's buffers."""
 LOOK_SECONDS = 0.1
 END_SECONDS = 5.0
 """After it was told to end; then it is killed."""
@@ -80,6 +95,7 @@ def envoy(
         int | None,
         typer.Option(envvar="IGW_ENVOY_CONCURRENCY", min=1, help="Envoy's workers. Default: one a core."),
     ] = None,
+    max_heap_mb: MaxHeap = None,
     cache: Annotated[
         bool,
         typer.Option(
@@ -102,17 +118,26 @@ def envoy(
             help="Seconds after which a control plane that says nothing to a new Envoy is held to be away.",
         ),
     ] = 3,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
+    trust_domain: TrustDomain = None,
     log_level: LogLevel = "info",
 ) -> None:
     """Run one Envoy of a fleet. SIGTERM or Ctrl-C drains it first, a second one ends it at once."""
     logs.configure("envoy", log_level)
     control_plane = host_port(xds)
+    shown = credentials(tls_cert, tls_key, tls_ca, trust_domain, "proxy")
+    if shown is not None:
+        _check_zone(shown.current().identity.zone, zone)
     node = Node(
         id=node_id or socket.gethostname(),
         zone=zone,
         admin=HostPort(LOOPBACK, admin_port),
         xds=control_plane,
         stats=HostPort(stats_host, stats_port),
+        heap_bytes=heap_bytes(max_heap_mb, HEAP_SHARE),
+        trust_domain=None if shown is None else shown.tls.trust_domain,
     )
     command = envoy_command()
     try:
@@ -122,12 +147,15 @@ def envoy(
             path.write_text(json.dumps(bootstrap(asks), indent=2), encoding="utf-8")
             argv = envoy_argv(command, path, log_level, concurrency)
             running = partial(run, argv, f"http://{LOOPBACK}:{admin_port}", drain_seconds)
+            if shown is not None:
+                secrets = EnvoySecrets(shown, Path(folder))
+                running = partial(_with_secrets, secrets, partial(running, folder=folder))
             if cache:
                 # Envoy is started by a fork, in which gRPC is to do nothing. It reads this when it is imported.
                 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
                 from igw_cli import agent  # noqa: PLC0415
 
-                about = agent.settings(node, control_plane, ads, state_dir, cache_after)
+                about = agent.settings(node, control_plane, ads, state_dir, cache_after, shown)
                 running = partial(agent.beside, about, running)
             status = asyncio.run(running())
     except OSError as error:
@@ -136,18 +164,43 @@ def envoy(
         raise typer.Exit(status)
 
 
+def _check_zone(certified: str, zone: str) -> None:
+    """End the program where the control plane would refuse its Envoy."""
+    if certified != zone.lower():
+        held = f"for the zone {certified}" if certified else "for no zone"
+        fail(f"--zone is {zone}, and the certificate is {held}", INVALID)
+
+
+async def _with_secrets(
+    secrets: EnvoySecrets,
+    running: Callable[..., Coroutine[Any, Any, int]],
+    failed: asyncio.Task[None] | None = None,
+) -> int:
+    """Keep Envoy's secrets as the files are while it runs."""
+    following = asyncio.create_task(secrets.follow())
+    try:
+        return await running(failed)
+    finally:
+        following.cancel()
+
+
 async def run(
-    argv: Sequence[str], admin: str, drain_seconds: float, failed: asyncio.Task[None] | None = None
+    argv: Sequence[str],
+    admin: str,
+    drain_seconds: float,
+    failed: asyncio.Task[None] | None = None,
+    folder: str | None = None,
 ) -> int:
     """Run an Envoy to its end and give the exit status: 0 when it was asked to end.
 
-    `failed` is over when something that Envoy needs is: then it is drained too, and the status is 1.
-    Raises OSError when it cannot be started.
+    `failed` is over when something that Envoy needs is: then it is drained too, and the status is 1. `folder` is where
+    it runs, and finds its secrets. Raises OSError when it cannot be started.
     """
     asked = _signals()
     process = await asyncio.create_subprocess_exec(
         *argv,
         stdin=asyncio.subprocess.DEVNULL,
+        cwd=folder,
         start_new_session=True,  # a Ctrl-C at the terminal is for the launcher alone
         preexec_fn=end_with_parent,
     )

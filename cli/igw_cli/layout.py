@@ -13,6 +13,11 @@ from igw_xds.settings import AuthTransport, BodyRouting, StreamUsage
 from igw_cli.envoy import envoy_argv
 from igw_cli.state import admin_token, database, key_file
 
+NOT_INHERITED = (
+    *("IGW_FILES", "IGW_STATE_DIR", "IGW_BACKEND_NETWORKS", "IGW_CERTIFICATES", "IGW_API_CERTIFICATE"),
+    *("IGW_TLS_CERT", "IGW_TLS_KEY", "IGW_TLS_CA", "IGW_TRUST_DOMAIN"),
+)
+"""What names files and folders, which `igw up` has read already, or which its children on loopback have no use for."""
 LOOPBACK = "127.0.0.1"
 NODE_ID = "local"
 
@@ -22,6 +27,7 @@ class Ports:
     """The ports of the parts; 0 stands for any free one until it is taken."""
 
     ingress: int
+    https: int
     admin: int
     xds: int
     xds_ops: int
@@ -71,6 +77,8 @@ class Layout:
     stream_usage: StreamUsage
     tracing: tuple[str, ...]
     """Options of tracing, passed on as they were given."""
+    tls: tuple[str, ...]
+    """Options of HTTPS but its port, passed on as they were given."""
     log_level: str
 
     @property
@@ -99,6 +107,11 @@ class Layout:
         return key_file(self.state_dir)
 
     @property
+    def authority(self) -> Path:
+        """Give the folder of the local authority, which signs for host names without a certificate."""
+        return self.state_dir / "authority"
+
+    @property
     def api(self) -> str:
         """Give the URL of the management API's server."""
         return f"http://{LOOPBACK}:{self.ports.api}"
@@ -113,8 +126,7 @@ def services(layout: Layout, *, demo: bool) -> list[Child]:
     """Give our services: control plane, extauth, extproc, usage collector."""
     ports = layout.ports
     environment = dict(os.environ)
-    # What names files and folders for `igw up` must not be read once more by its children.
-    for name in ("IGW_FILES", "IGW_STATE_DIR", "IGW_BACKEND_NETWORKS"):
+    for name in NOT_INHERITED:
         environment.pop(name, None)
     environment["IGW_LIMITS_LEASE_SECONDS"] = str(layout.lease_seconds)
     if demo:
@@ -138,6 +150,7 @@ def services(layout: Layout, *, demo: bool) -> list[Child]:
             *("--port", ports.extproc, "--ops-port", ports.extproc_ops),
             *("--max-body-bytes", layout.max_body_bytes),
             health=_url(ports.extproc_ops, "readyz"),
+            environment=environment,
         ),
         _igw(
             "collector",
@@ -184,6 +197,7 @@ def _xds(layout: Layout, environment: Mapping[str, str]) -> Child:
         layout,
         *("--port", ports.xds, "--ops-port", ports.xds_ops, "--domain", layout.domain),
         *("--listen", _join(layout.listen, ports.ingress)),
+        *("--https", _join(layout.listen, ports.https), "--local-authority", layout.authority, *layout.tls),
         *("--extauth", _join(LOOPBACK, extauth), "--auth-transport", layout.auth_transport.value),
         *("--extauth-log", _join(LOOPBACK, ports.extauth_grpc), "--lease-seconds", layout.lease_seconds),
         *("--extproc", _join(LOOPBACK, ports.extproc), "--trusted-proxies", layout.trusted_proxies),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from igw_xds.settings import MIB, AuthTransport, BodyRouting, HostPort, StreamUsage
+from igw_xds.settings import MIB, AuthTransport, BodyRouting, HostPort, PlainHttp, StreamUsage
 
 if TYPE_CHECKING:
     from igw_store.files import Loaded  # pydantic is slow to import: only who loads files pays for it
@@ -147,6 +147,45 @@ LeaseSeconds = Annotated[
         min=3,
         max=600,
         help="How long extauth holds a slot of a limited project for a request that it does not hear of.",
+    ),
+]
+CertificatesFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--certificates",
+        envvar="IGW_CERTIFICATES",
+        exists=True,
+        file_okay=False,
+        help="Folder of the certificates for HTTPS, as certbot or cert-manager write them; looked at all the time.",
+    ),
+]
+Http3 = Annotated[
+    bool, typer.Option("--http3", envvar="IGW_HTTP3", help="Serve HTTPS over QUIC too, on UDP.")
+]
+PlainRequests = Annotated[
+    PlainHttp,
+    typer.Option(
+        "--plain-http",
+        envvar="IGW_PLAIN_HTTP",
+        help="Requests without TLS: on serves them, redirect sends them to HTTPS, off does not listen for them.",
+    ),
+]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="IGW_TLS_CERT",
+        help="Own certificate (PEM, with its chain) for mutual TLS between Envoys and services; goes with all --tls-*. "
+        "Default: in clear.",
+    ),
+]
+TlsKey = Annotated[Path | None, typer.Option(envvar="IGW_TLS_KEY", help="Its private key (PEM).")]
+TlsCa = Annotated[
+    Path | None, typer.Option(envvar="IGW_TLS_CA", help="Authorities whose certificates are trusted (PEM).")
+]
+TrustDomain = Annotated[
+    str | None,
+    typer.Option(
+        envvar="IGW_TRUST_DOMAIN", help="Of the names in certificates, spiffe://TRUST-DOMAIN/igw/…."
     ),
 ]
 LogLevel = Annotated[str, typer.Option(envvar="IGW_LOG_LEVEL", help="debug, info, warning or error.")]

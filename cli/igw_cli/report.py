@@ -30,6 +30,12 @@ class Serving:
     plan: Plan
     ingress: str
     port: int
+    address: str
+    """At which this machine reaches it."""
+    https_port: int
+    https_only: bool
+    authority: Path
+    """The certificate of the local authority."""
     admin: str
     domain: str
     tokens: Mapping[Provider, str]
@@ -57,7 +63,7 @@ def show(serving: Serving, gateways: Sequence[PlannedGateway], console: Console)
     table = Table("Gateway", "Routing", "Auth", "Models", "URL", box=None, pad_edge=False)
     for gateway in gateways:
         models = "\n".join(model.name for model in gateway.models) or "none"
-        urls = "\n".join(_url(host, serving) for host in gateway.hosts)
+        urls = "\n".join(_url(host, serving, https=serving.https_only) for host in gateway.hosts)
         table.add_row(gateway.name, _routing(gateway.routing), gateway.policy.provider.value, models, urls)
     # A URL that is cut or wrapped cannot be copied: rather let a narrow terminal wrap the line.
     Console(file=console.file, width=max(console.width, TABLE_WIDTH)).print(table)
@@ -78,10 +84,22 @@ def show_start(serving: Serving, console: Console) -> None:
         console.print(
             "No gateway yet: make one through the management API, `igw apply -f FILE`, or start with -f.\n"
         )
+    _show_https(serving, console)
     for provider, token in serving.tokens.items():
         console.print(f"\n# demo token, {provider.value}", style="dim")
         console.print(token, soft_wrap=True, markup=False, highlight=False)
     _show_management(serving, console)
+
+
+def _show_https(serving: Serving, console: Console) -> None:
+    gateway = next((gateway for gateway in serving.plan.gateways if gateway.models), None)
+    if gateway is None or serving.https_only:
+        return
+    console.print(
+        f"# {gateway.name} over HTTPS; {serving.authority} is what clients trust", style="dim", soft_wrap=True
+    )
+    # Indented, as it is one of the lines above once more.
+    console.print(f"  {curl(gateway, serving, https=True)}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _show_management(serving: Serving, console: Console) -> None:
@@ -111,9 +129,10 @@ def told(gateway: PlannedGateway) -> object:
     return gateway.name, gateway.hosts, gateway.routing, gateway.policy, [m.name for m in gateway.models]
 
 
-def curl(gateway: PlannedGateway, serving: Serving) -> str:
+def curl(gateway: PlannedGateway, serving: Serving, *, https: bool = False) -> str:
     """Give a curl line that asks a gateway's first model for a completion."""
-    model = gateway.models[0].name
+    https = https or serving.https_only
+    model, host = gateway.models[0].name, gateway.hosts[0]
     segment, headers = "", []
     match gateway.routing:
         case HeaderBasedRouting(header_name=name):
@@ -124,11 +143,15 @@ def curl(gateway: PlannedGateway, serving: Serving) -> str:
             pass
         case other:
             assert_never(other)
-    url = _url(gateway.hosts[0], serving)
-    if not gateway.hosts[0].endswith("localhost"):
+    url = _url(host, serving, https=https)
+    options = ["--cacert", shlex.quote(str(serving.authority))] if https else []
+    if not host.endswith("localhost"):
         # curl and browsers know that *.localhost is this machine; another name may not lead here yet.
-        url = serving.ingress
-        headers.append(f"Host: {gateway.hosts[0]}")
+        if https:
+            options += ["--resolve", shlex.quote(f"{host}:{serving.https_port}:{serving.address}")]
+        else:
+            url = serving.ingress
+            headers.append(f"Host: {host}")
     token = serving.tokens.get(gateway.policy.provider)
     authorization = (
         f'"Authorization: Bearer ${_variable(gateway.policy.provider)}"' if token is None else None
@@ -142,13 +165,15 @@ def curl(gateway: PlannedGateway, serving: Serving) -> str:
     parts = [shlex.quote(f"{url}{segment}/v1/chat/completions")]
     parts += ["-H", authorization] if authorization else []
     parts += [part for header in headers for part in ("-H", shlex.quote(header))]
-    return " ".join(["curl", "-sS", *parts, "-d", shlex.quote(body)])
+    return " ".join(["curl", "-sS", *options, *parts, "-d", shlex.quote(body)])
 
 
 def write_ready(path: Path, serving: Serving, pids: Mapping[str, int]) -> None:
     """Write the ready file at once and whole; it may hold demo tokens, so only its owner may read it."""
     document = {
         "ingress": serving.ingress,
+        "https": f"https://{serving.address}:{serving.https_port}",
+        "authority": str(serving.authority),
         "envoyAdmin": serving.admin,
         "api": serving.api,
         "adminTokenFile": str(serving.admin_token),
@@ -177,8 +202,8 @@ def _routing(routing: Routing) -> str:
     )
 
 
-def _url(host: str, serving: Serving) -> str:
-    return f"http://{host}:{serving.port}"
+def _url(host: str, serving: Serving, *, https: bool) -> str:
+    return f"https://{host}:{serving.https_port}" if https else f"http://{host}:{serving.port}"
 
 
 def _variable(provider: Provider) -> str:

@@ -7,24 +7,32 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from igw_model.policy import Provider
 from igw_ops import logs, process
 
+from igw_cli.exposure import MUTUAL_TLS, InClear, check_exposure
 from igw_cli.options import (
     INVALID,
     MAX_BODY,
     CannotStartError,
     LogLevel,
     MaxBody,
+    TlsCa,
+    TlsCert,
+    TlsKey,
+    TrustDomain,
     fail,
     port_option,
 )
+from igw_cli.tls import proxies_alone, server_tls
 
+log = structlog.get_logger(__name__)
 demo = typer.Typer(no_args_is_help=True, help="The servers that `igw up --demo` runs beside the gateway.")
 
 Host = Annotated[str, typer.Option(envvar="IGW_HOST", help="Address to listen on.")]
@@ -146,6 +154,11 @@ def extauth(
             help="How long a slot is held for a request that Envoy tells nothing of.",
         ),
     ] = 20,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
+    trust_domain: TrustDomain = None,
+    in_clear: InClear = False,
     log_level: LogLevel = "info",
 ) -> None:
     """Run extauth: whose token is it, and may they? Answers Envoy's ext_authz over HTTP and gRPC."""
@@ -179,8 +192,10 @@ def extauth(
             tokens_per_minute=limits_tokens_per_minute,
             quota_tokens=limits_quota_tokens,
             lease_seconds=lease_seconds,
+            tls=server_tls(tls_cert, tls_key, tls_ca, trust_domain, "extauth"),
         )
-    run_service("extauth", log_level, lambda stop: serve(settings, stop))
+    exposed = check_exposure(host, "--host", MUTUAL_TLS, tls=settings.tls is not None, in_clear=in_clear)
+    run_service("extauth", log_level, lambda stop: serve(settings, stop), exposed)
 
 
 def extproc(
@@ -188,6 +203,11 @@ def extproc(
     port: Annotated[int, port_option("IGW_EXTPROC_PORT", "Port for Envoys (gRPC)")] = 18020,
     ops_port: Annotated[int, port_option("IGW_EXTPROC_OPS_PORT", "Port for health and metrics")] = 18021,
     max_body_bytes: MaxBody = MAX_BODY,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
+    trust_domain: TrustDomain = None,
+    in_clear: InClear = False,
     log_level: LogLevel = "info",
 ) -> None:
     """Run extproc: which model does this body ask for? Answers Envoy's ext_proc."""
@@ -195,7 +215,14 @@ def extproc(
     from igw_extproc.settings import Settings  # noqa: PLC0415
 
     settings = Settings(host=host, port=port, ops_host=host, ops_port=ops_port, max_body_bytes=max_body_bytes)
-    run_service("extproc", log_level, lambda stop: serve(settings, stop))
+    tls = server_tls(tls_cert, tls_key, tls_ca, trust_domain, "extproc")
+    exposed = check_exposure(host, "--host", MUTUAL_TLS, tls=tls is not None, in_clear=in_clear)
+
+    async def run(stop: asyncio.Event) -> None:
+        with proxies_alone(tls) as guard:
+            await serve(settings, stop, guard)
+
+    run_service("extproc", log_level, run, exposed)
 
 
 @demo.command()
@@ -265,9 +292,16 @@ def token(
     typer.echo(known[provider])
 
 
-def run_service(service: str, log_level: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+def run_service(
+    service: str,
+    log_level: str,
+    main: Callable[[asyncio.Event], Awaitable[None]],
+    warnings: Sequence[str] = (),
+) -> None:
     """Run one service until it is asked to stop; what stands in its way ends the program with a message."""
     logs.configure(service, log_level)
+    for warning in warnings:
+        log.warning(warning)
     try:
         process.run(main)
     except CannotStartError as error:

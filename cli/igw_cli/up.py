@@ -15,12 +15,13 @@ from igw_model.definitions import Definitions
 from igw_model.policy import Provider
 from igw_ops import process
 from igw_xds.bootstrap import Node, bootstrap
-from igw_xds.settings import AuthTransport, BodyRouting, HostPort, StreamUsage
+from igw_xds.settings import AuthTransport, BodyRouting, HostPort, PlainHttp, StreamUsage
 
 from igw_cli import layout as parts
 from igw_cli.envoy import envoy_command
 from igw_cli.layout import LOOPBACK, NODE_ID, Layout, Ports
 from igw_cli.management_files import check
+from igw_cli.memory import MaxHeap, heap_bytes
 from igw_cli.options import (
     DOMAIN,
     LEASE_SECONDS,
@@ -29,14 +30,17 @@ from igw_cli.options import (
     AllowDockerBackends,
     BackendNetworks,
     BodyRouted,
+    CertificatesFolder,
     DockerHost,
     Domain,
     Files,
+    Http3,
     LeaseSeconds,
     LogLevel,
     MaxBody,
     Organization,
     ParametersFile,
+    PlainRequests,
     RolesFile,
     StreamsTell,
     TracePercent,
@@ -54,6 +58,8 @@ from igw_cli.run import Run
 from igw_cli.services import explained
 
 LOCAL_ORGANIZATION = "local"
+HEAP_SHARE = 0.5
+"""Of this machine's memory, for Envoy; the model servers may be here too."""
 LOOPBACK_NETWORKS = ["127.0.0.0/8", "::1/128"]
 
 
@@ -71,6 +77,10 @@ def up(
         ),
     ] = LOOPBACK,
     port: Annotated[int, port_option("IGW_PORT", "Port for clients")] = 8080,
+    https_port: Annotated[int, port_option("IGW_HTTPS_PORT", "Port for clients, HTTPS")] = 8443,
+    certificates: CertificatesFolder = None,
+    http3: Http3 = False,
+    plain_http: PlainRequests = PlainHttp.ON,
     admin_port: Annotated[int, port_option("IGW_ADMIN_PORT", "Port of Envoy's admin interface")] = 9901,
     xds_port: Annotated[int, port_option("IGW_XDS_PORT", "Control plane, gRPC")] = 18000,
     xds_ops_port: Annotated[int, port_option("IGW_XDS_OPS_PORT", "Control plane, health and status")] = 18001,
@@ -113,6 +123,7 @@ def up(
         int | None,
         typer.Option(envvar="IGW_ENVOY_CONCURRENCY", min=1, help="Envoy's workers. Default: one a core."),
     ] = None,
+    max_heap_mb: MaxHeap = None,
     state_dir: Annotated[
         Path, typer.Option(envvar="IGW_STATE_DIR", help="Folder for what is kept between runs.")
     ] = Path(".igw"),
@@ -127,6 +138,7 @@ def up(
     ports = _taken(
         Ports(
             ingress=port,
+            https=https_port,
             admin=admin_port,
             xds=xds_port,
             xds_ops=xds_ops_port,
@@ -169,6 +181,11 @@ def up(
         max_body_bytes=max_body_bytes,
         body_routing=body_routing,
         stream_usage=stream_usage,
+        tls=(
+            *(("--certificates", str(certificates.absolute())) if certificates else ()),
+            *(("--http3",) if http3 else ()),
+            *("--plain-http", plain_http.value),
+        ),
         tracing=("--traces", traces, "--trace-percent", str(trace_percent)) if traces else (),
         log_level=log_level,
     )
@@ -180,7 +197,7 @@ def up(
     with explained():
         check(roles_file, parameters_file, zone)
     layout = replace(layout, admin_organization=_administered(organization_id, definitions))
-    _write_bootstrap(layout)
+    _write_bootstrap(layout, heap_bytes(max_heap_mb, HEAP_SHARE))
     started = Run(layout, tokens, ready_file.absolute() if ready_file else None, demo=demo)
     envoy = parts.envoy(layout, command, concurrency)
     process.run(lambda stop: started.run(stop, envoy))
@@ -193,7 +210,7 @@ def _taken(ports: Ports, listen: str) -> Ports:
     with contextlib.ExitStack() as held:
 
         def take(name: str, port: int) -> int:
-            host = listen if name == "ingress" else LOOPBACK
+            host = listen if name in {"ingress", "https"} else LOOPBACK
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             listener = held.enter_context(socket.socket(family))
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -232,11 +249,12 @@ def _administered(organization: str | None, definitions: Definitions) -> str:
     return organization or (named.pop() if len(named) == 1 else LOCAL_ORGANIZATION)
 
 
-def _write_bootstrap(layout: Layout) -> None:
+def _write_bootstrap(layout: Layout, heap: int) -> None:
     node = Node(
         id=NODE_ID,
         zone=layout.zone or "local",
         admin=HostPort(LOOPBACK, layout.ports.admin),
         xds=HostPort(LOOPBACK, layout.ports.xds),
+        heap_bytes=heap,
     )
     layout.bootstrap.write_text(json.dumps(bootstrap(node), indent=2), encoding="utf-8")

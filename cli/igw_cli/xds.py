@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from igw_xds.settings import AuthTransport, BodyRouting, StreamUsage
+from igw_xds.settings import AuthTransport, BodyRouting, PlainHttp, StreamUsage
 
+from igw_cli.exposure import API_TLS, MUTUAL_TLS, InClear, check_exposure, is_loopback
 from igw_cli.options import (
     DOMAIN,
     INVALID,
@@ -15,19 +16,26 @@ from igw_cli.options import (
     AllowDockerBackends,
     BackendNetworks,
     BodyRouted,
+    CertificatesFolder,
     DockerHost,
     Domain,
     Files,
+    Http3,
     LeaseSeconds,
     LogLevel,
     MaxBody,
     Organization,
     ParametersFile,
+    PlainRequests,
     RolesFile,
     StreamsTell,
+    TlsCa,
+    TlsCert,
+    TlsKey,
     TracePercent,
     Traces,
     Transport,
+    TrustDomain,
     TrustedProxies,
     Zone,
     fail,
@@ -37,6 +45,7 @@ from igw_cli.options import (
     port_option,
 )
 from igw_cli.services import LOOPBACK, WHOAMI_URL, Host, WhoamiUrl, explained, run_service
+from igw_cli.tls import server_tls
 
 SCHEMES = {"http": 80, "https": 443}
 EXTAUTH_LOG_PORT = 18011
@@ -52,6 +61,24 @@ def xds(
     listen: Annotated[
         str, typer.Option(help="Address that Envoys listen on for clients.")
     ] = "127.0.0.1:8080",
+    plain_http: PlainRequests = PlainHttp.ON,
+    https: Annotated[
+        str | None,
+        typer.Option(
+            envvar="IGW_HTTPS",
+            metavar="HOST:PORT",
+            help="Address that Envoys listen on for HTTPS; needs --certificates. Default: no HTTPS.",
+        ),
+    ] = None,
+    http3: Http3 = False,
+    certificates: CertificatesFolder = None,
+    local_authority: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="IGW_LOCAL_AUTHORITY",
+            help="Folder of an authority (made if missing) that signs for hosts without a certificate: for trials.",
+        ),
+    ] = None,
     extauth: Annotated[str, typer.Option(help="Where Envoys find extauth.")] = "127.0.0.1:18010",
     auth_transport: Transport = AuthTransport.HTTP,
     extauth_log: Annotated[
@@ -98,6 +125,15 @@ def xds(
     ] = None,
     api_port: Annotated[int, port_option("IGW_API_PORT", "Management API, REST and Connect")] = 8081,
     api_grpc_port: Annotated[int, port_option("IGW_API_GRPC_PORT", "Management API, gRPC")] = 8082,
+    api_certificate: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="IGW_API_CERTIFICATE",
+            exists=True,
+            file_okay=False,
+            help="Folder of the certificate and key that the management API shows. Default: it is served without TLS.",
+        ),
+    ] = None,
     roles_file: RolesFile = None,
     parameters_file: ParametersFile = None,
     admin_token_file: Annotated[
@@ -151,6 +187,11 @@ def xds(
     ] = 5,
     domain: Domain = DOMAIN,
     max_body_bytes: MaxBody = MAX_BODY,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
+    trust_domain: TrustDomain = None,
+    in_clear: InClear = False,
     log_level: LogLevel = "info",
 ) -> None:
     """Run the control plane: store and files to Envoys over ADS, and the management API that fills the store."""
@@ -169,9 +210,25 @@ def xds(
         loaded(files, organization_id)
     if endpoint_scheme not in SCHEMES:
         fail("--endpoint-scheme is http or https", INVALID)
+    if (https is None) != (certificates is None and local_authority is None):
+        fail(
+            "--https goes with --certificates FOLDER (or --local-authority FOLDER), and they with it", INVALID
+        )
+    if https is None and (http3 or plain_http is not PlainHttp.ON):
+        fail("--http3, and --plain-http other than on, need --https HOST:PORT", INVALID)
     with explained():
         parameters = offered(parameters_file, zone)
     asked = host_port(extauth)
+    tls = server_tls(tls_cert, tls_key, tls_ca, trust_domain, "xds")
+    exposed = check_exposure(host, "--host", MUTUAL_TLS, tls=tls is not None, in_clear=in_clear)
+    if https is not None and tls is None and not is_loopback(host):
+        fail(
+            "the keys of --certificates would go to Envoys in clear: --https needs --tls-cert, or --host 127.0.0.1",
+            INVALID,
+        )
+    if api:
+        api_tls, named = api_certificate is not None, "--host" if api_host is None else "--api-host"
+        exposed += check_exposure(api_host or host, named, API_TLS, tls=api_tls, in_clear=in_clear)
     control_plane = ControlPlane(
         grpc=HostPort(host, port),
         ops=HostPort(host, ops_port),
@@ -180,8 +237,14 @@ def xds(
         all_zones=all_zones,
         known_zones=parameters.zones,
         canary_seconds=canary_seconds,
+        tls=tls,
+        certificates=certificates,
+        local_authority=local_authority,
         data_plane=DataPlane(
             listen=host_port(listen),
+            plain_http=plain_http,
+            https=None if https is None else host_port(https),
+            http3=http3,
             extauth=asked,
             extauth_log=HostPort(asked.host, EXTAUTH_LOG_PORT)
             if extauth_log is None
@@ -197,6 +260,7 @@ def xds(
             access_log=access_log,
             trusted_proxies=trusted_proxies,
             lease_seconds=lease_seconds,
+            trust_domain=None if tls is None else tls.trust_domain,
         ),
     )
     management = None
@@ -221,7 +285,8 @@ def xds(
                 admin_token_file=admin_token_file,
                 admin_organization=admin_organization_id or organization_id,
                 identity=identity,
+                certificate=api_certificate,
             )
     sources = Sources(state_dir, files, organization_id, docker_host)
     checks = KeyChecks(identity, key_check_seconds)
-    run_service("xds", log_level, lambda stop: run(control_plane, sources, management, checks, stop))
+    run_service("xds", log_level, lambda stop: run(control_plane, sources, management, checks, stop), exposed)

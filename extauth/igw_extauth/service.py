@@ -15,7 +15,7 @@ from igw_extauth.host.keeping import LocalKeeper, keeping
 from igw_extauth.host.supervisor import Workers
 from igw_extauth.metrics import WORKERS
 from igw_extauth.settings import Settings
-from igw_extauth.wire.front import Front, Listening, listening
+from igw_extauth.wire.front import Front, Listening, guarding, listening
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ class Alone:
 
     def __init__(self, settings: Settings, keeper: LocalKeeper, sockets: Listening) -> None:
         self._sockets = sockets
+        self._guarding = ExitStack()
+        self._guard = None if settings.tls is None else self._guarding.enter_context(guarding(settings.tls))
         self._front = Front(keeper, keeper.secret, settings.cache_entries)
 
     def status(self) -> Mapping[str, Any]:
@@ -71,7 +73,7 @@ class Alone:
 
     async def start(self) -> None:
         """Begin."""
-        await self._front.start(self._sockets)
+        await self._front.start(self._sockets, guard=self._guard)
         WORKERS.inc()
 
     async def forget(self, keys: frozenset[bytes]) -> bool:
@@ -86,6 +88,7 @@ class Alone:
     async def stop(self) -> None:
         """End, after what is under way."""
         await self._front.stop()
+        self._guarding.close()
         WORKERS.dec()
 
 

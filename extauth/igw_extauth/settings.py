@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from igw_certs.contexts import ServerTls
 from igw_ops.urls import http_url
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -61,6 +62,8 @@ class Settings(BaseModel):
     tokens_per_minute: Limit = 1_000_000
     quota_tokens: Limit | None = None
     """In a calendar month (UTC); None: no quota."""
+    tls: ServerTls | None = None
+    """With it Envoys alone are let in, by their certificates; None: checks come in clear."""
     lease_seconds: Annotated[float, Field(ge=3, le=600)] = 20
     """How long a slot is held for a request that is not heard of; Envoy tells of each every fourth of that."""
 

@@ -4,7 +4,9 @@ import asyncio
 from time import perf_counter
 from typing import Any
 
+from igw_ops.accepting import Accepting, accepting
 from igw_ops.grpc.wire import GrpcStatus
+from igw_ops.guard import Guard
 from igw_ops.http2.connection import Began, Content, Ended, Event, Reset
 from igw_ops.http2.peer import Peer
 from igw_ops.listening import listening_socket
@@ -24,13 +26,13 @@ class Server:
         self._settings = settings
         self._tally = tally
         self._peers: set[_Peer] = set()
-        self._listener: asyncio.Server | None = None
+        self._listener: asyncio.Server | Accepting | None = None
 
-    async def start(self) -> int:
-        """Listen, and give the port. Raises CannotListenError."""
+    async def start(self, guard: Guard | None = None) -> int:
+        """Listen, with a guard over TLS, and give the port. Raises CannotListenError."""
         listening = listening_socket("extproc, gRPC", self._settings.host, self._settings.port)
-        self._listener = await asyncio.get_running_loop().create_server(
-            lambda: _Peer(self._settings, self._tally, self._peers), sock=listening
+        self._listener = await accepting(
+            listening, lambda: _Peer(self._settings, self._tally, self._peers), guard=guard
         )
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound

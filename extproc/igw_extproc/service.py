@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import prometheus_client
 import structlog
+from igw_ops.guard import Guard
 from igw_ops.listening import listening_socket
 from igw_ops.server import operations_app, serving
 
@@ -17,15 +18,18 @@ from igw_extproc.tally import Tally
 _GRACE_SECONDS = 5.0
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then let the exchanges that have begun end. OSError names a taken port."""
+async def serve(settings: Settings, stop: asyncio.Event, guard: Guard | None = None) -> None:
+    """Serve until `stop` is set, then let the exchanges that have begun end; with a guard over TLS.
+
+    OSError names a taken port.
+    """
     log = structlog.get_logger("igw_extproc")
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # a bad body is the client's affair
     tally = Tally()
     server = Server(settings, tally)
     async with _operations(settings, stop, tally):
         try:
-            port = await server.start()
+            port = await server.start(guard)
             log.info("serving", host=settings.host, port=port, ops_port=settings.ops_port)
             await stop.wait()
             log.info("stopping")

@@ -1,6 +1,7 @@
-"""Accepting from a socket that several processes accept from: one connection at a time, so that each has its part.
+"""Accepting connections: as an event loop's own server does, or where that is not enough by ourselves.
 
-An event loop's own server takes all that wait at once: of a burst, one process would have the whole.
+It takes all that wait at once: of a burst, one of several processes on one socket would have the whole. And it keeps
+to itself why a handshake failed.
 """
 
 import asyncio
@@ -11,34 +12,64 @@ from typing import Final
 
 import structlog
 
+from igw_ops.guard import FAREWELL_SECONDS, HANDSHAKE_SECONDS, Guard, Guarded, peer_text
+from igw_ops.listening import BACKLOG
+
 PAUSE_SECONDS: Final = 0.002
-"""Behind each connection: what the others need to wake up."""
+"""Behind each connection where several processes accept: what the others need to wake up."""
+MAX_BEGINNING: Final = 512
+"""Handshakes at once; who comes beside them waits with the system."""
 _RETRY_SECONDS: Final = 1.0
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 log = structlog.get_logger(__name__)
 
 
-class Accepting:
-    """Accepts until `close`; has what callers use of an `asyncio.Server`."""
+async def accepting(
+    listening: socket.socket,
+    protocol: Callable[[], asyncio.Protocol],
+    *,
+    shared_socket: bool = False,
+    guard: Guard | None = None,
+) -> "asyncio.Server | Accepting":
+    """Accept from a socket that listens; with `shared_socket`, other processes do too; with a guard, over TLS."""
+    if shared_socket or guard is not None:
+        return Accepting(listening, protocol, shared_socket=shared_socket, guard=guard)
+    return await asyncio.get_running_loop().create_server(protocol, sock=listening, backlog=BACKLOG)
 
-    def __init__(self, listening: socket.socket, protocol: Callable[[], asyncio.Protocol]) -> None:
+
+class Accepting:
+    """Accepts until `close`, one connection at a time; has what callers use of an `asyncio.Server`."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        *,
+        shared_socket: bool = True,
+        guard: Guard | None = None,
+    ) -> None:
         listening.setblocking(False)
         self.sockets: tuple[socket.socket, ...] = (listening,)
         self._listening = listening
         self._protocol = protocol
+        self._shared_socket = shared_socket
+        self._guard = guard
         self._loop = asyncio.get_running_loop()
         self._beginning: set[asyncio.Task[None]] = set()
         self._later: asyncio.TimerHandle | None = None
         self._watch()
 
     def close(self) -> None:
-        """Accept no more; the socket is closed."""
+        """Accept no more; the socket is closed, and handshakes are cut short."""
         if self._later is not None:
             self._later.cancel()
         if self._listening.fileno() >= 0:
             self._loop.remove_reader(self._listening)
             self._listening.close()
+        if self._guard is not None:
+            for task in self._beginning:
+                task.cancel()
 
     def _watch(self) -> None:
         self._later = None
@@ -50,7 +81,7 @@ class Accepting:
 
     def _accept(self) -> None:
         try:
-            connection, _ = self._listening.accept()
+            connection, address = self._listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return  # another process was first, or it is gone again
         except OSError as error:
@@ -60,13 +91,31 @@ class Accepting:
             self._pause(_RETRY_SECONDS)
             return
         connection.setblocking(False)
-        task = self._loop.create_task(self._begin(connection))
+        if self._guard is None:
+            begin = self._begin(connection)
+        else:
+            begin = self._secure(connection, peer_text(address), self._guard)
+        task = self._loop.create_task(begin)
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
-        self._pause(PAUSE_SECONDS)
+        if self._shared_socket or len(self._beginning) >= MAX_BEGINNING:
+            self._pause(PAUSE_SECONDS)
 
     async def _begin(self, connection: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(self._protocol, connection)
         except OSError:
             connection.close()  # it is gone again
+
+    async def _secure(self, connection: socket.socket, peer: str, guard: Guard) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: Guarded(self._protocol, guard),
+                connection,
+                ssl=guard.context(),
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=FAREWELL_SECONDS,
+            )
+        except OSError as error:  # of which an SSLError and a TimeoutError are two
+            guard.failed(error, peer)
+            connection.close()

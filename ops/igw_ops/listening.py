@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import grpc
     import grpc.aio  # only who serves gRPC pays for it at the start
 
 BACKLOG = 2048
@@ -37,11 +38,19 @@ def listening_socket(purpose: str, host: str, port: int) -> socket.socket:
         raise CannotListenError(purpose, host, port, error.strerror or error) from error
 
 
-def add_grpc_port(server: "grpc.aio.Server", purpose: str, host: str, port: int) -> int:
+def add_grpc_port(
+    server: "grpc.aio.Server",
+    purpose: str,
+    host: str,
+    port: int,
+    tls: "grpc.ServerCredentials | None" = None,
+) -> int:
     """Bind a gRPC server and give the port (port 0: any free one). Raises CannotListenError."""
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        bound: int = server.add_insecure_port(address)
+        bound: int = (
+            server.add_insecure_port(address) if tls is None else server.add_secure_port(address, tls)
+        )
     except RuntimeError as error:
         raise CannotListenError(purpose, host, port, "the address is taken or not ours") from error
     return bound

@@ -6,6 +6,7 @@ Checks and status come in as functions; what they mean belongs to the component.
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -91,10 +92,15 @@ def http_server(app: Any, host: str, port: int, keep_alive_seconds: int = KEEP_A
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Any, listening: socket.socket) -> AsyncIterator[None]:
+async def serving(
+    app: Any, listening: socket.socket, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[None]:
     """Answer on a listening socket while the context is open; requests under way then get three seconds more."""
     host, port = listening.getsockname()[:2]
     server = http_server(app, host, port)
+    if tls is not None:
+        server.config.load()
+        server.config.ssl = tls
     running = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         yield

@@ -25,6 +25,10 @@ class Tally(Collector):
         """Add one under these label values."""
         self._counts[values] += 1
 
+    def begin(self, *values: str) -> None:
+        """Show a count under these label values while it is nothing."""
+        self._counts[values] += 0
+
     def counts(self) -> dict[tuple[str, ...], int]:
         """Give the counts so far by label values."""
         return dict(self._counts)

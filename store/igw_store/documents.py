@@ -5,6 +5,7 @@ Values of any shape come out; what a definition is stands in `files`.
 
 import json
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import yaml
 
 SUFFIXES = (".yaml", ".yml", ".json")
 MAX_FILE_BYTES = 16 * 1024 * 1024
+MAX_REPEATED = 100_000
+"""Values that a YAML document has by its aliases alone: a few lines can mean billions."""
 
 
 def definition_files(path: Path) -> list[Path]:
@@ -44,27 +47,75 @@ def read(path: Path) -> list[Any]:
 def parsed(text: str, *, is_json: bool) -> list[Any]:
     """Give a text's documents; errors as `read`. A JSON array is a list of them."""
     if not is_json:
-        return list(yaml.load_all(text, Loader=_UniqueKeyLoader))
+        return list(yaml.load_all(text, Loader=_Loader))
     content = json.loads(text, object_pairs_hook=_unique_pairs)
     return content if isinstance(content, list) else [content]
+
+
+def single(text: str) -> Any:
+    """Give a YAML text's one document, None for an empty one; errors as `read`."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - it is a safe loader
 
 
 def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is written twice")
+        raise ValueError(f"key {_repeated(key for key, _ in pairs)!r} is written twice")
     return document
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML that refuses a key written twice; PyYAML by itself keeps the last without a word."""
+def _repeated(keys: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            return key
+        seen.add(key)
+    return None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses what PyYAML takes without a word, or answers with any exception there is."""
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        """Refuse aliases that mean far more than is written, or themselves."""
+        sizes: dict[int, int] = {}
+        if _size(node, sizes) - len(sizes) > MAX_REPEATED:
+            raise _error("aliases make this too large", node)
+        return super().construct_document(node)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - PyYAML's signature
+        """Refuse what a tag does not fit: to PyYAML `!!bool maybe` is a KeyError."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError):
+            raise _error(f"this is no {node.tag.rpartition(':')[2]}", node) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        repeated = next((key for key in keys if keys.count(key) > 1), None)
+        """Refuse a key written twice; PyYAML by itself keeps the last."""
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()  # with a tag it may be anything
+        scalars = (key for key, _ in pairs if isinstance(key, yaml.ScalarNode))
+        repeated = _repeated(key.value for key in scalars if key.tag != "tag:yaml.org,2002:merge")
         if repeated is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {repeated!r} is written twice", node.start_mark
-            )
+            raise _error(f"key {repeated!r} is written twice", node)
         return super().construct_mapping(node, deep)
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Give how many values a node means; `sizes` has those that are known, by identity, 0 for those begun."""
+    if id(node) in sizes:
+        if not sizes[id(node)]:
+            raise _error("an alias stands within what it means", node)
+        return sizes[id(node)]
+    sizes[id(node)] = 0
+    size = 1
+    match node:
+        case yaml.SequenceNode():
+            size += sum(_size(item, sizes) for item in node.value)
+        case yaml.MappingNode():
+            size += sum(_size(key, sizes) + _size(value, sizes) for key, value in node.value)
+    sizes[id(node)] = size
+    return size
+
+
+def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)

@@ -154,8 +154,15 @@ def _completed(kind: str, spec: Mapping[str, Any], organization: str | None) -> 
     if completed.get("organizationId") is None and organization:
         completed["organizationId"] = organization
     if completed.get("id") is None:
-        completed["id"] = derived_id(kind, str(completed.get("organizationId")), str(completed.get("name")))
+        completed["id"] = derived_id(
+            kind, _text(completed.get("organizationId")), _text(completed.get("name"))
+        )
     return completed
+
+
+def _text(value: Any) -> str:
+    """Give a text, and nothing for what is none and will be refused: all of it written out may have no end."""
+    return value if isinstance(value, str) else ""
 
 
 def _explained(error: FieldError) -> FieldError:

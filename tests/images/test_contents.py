@@ -8,6 +8,9 @@ from pathlib import Path
 
 import docker
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -27,6 +30,8 @@ INSTALLERS = {
     "hatchling",
     "grpc_tools",
 }
+DEBIAN_INSTALLERS = re.compile(r"python3(\.\d+)?-(pip|setuptools|wheel|pkg-resources|venv)(-whl)?")
+"""Packages that dpkg still knows, and of which the image's own steps left nothing but documents."""
 BUILD_TOOLS = re.compile(
     r"(pip|pip3|pip3\.\d+|easy_install|uv|gcc|g\+\+|cc|c\+\+|cpp|clang|ld|as|ar|nm|strip|objdump"
     r"|gcc-\d+|[\w-]+-linux-gnu-(gcc|ld|as)(-\d+)?|make|cmake|ninja|git|cargo|rustc|go|node|npm|protoc|curl|wget)"
@@ -43,6 +48,7 @@ SECRETS = {
 # Certificates that packages bring; others would be those of the machine that built.
 PACKAGED_CERTIFICATES = {"certifi/cacert.pem", "grpc/_cython/_credentials/roots.pem"}
 ADDRESS_WITH_PASSWORD = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+BILL = "/usr/share/doc/inference-gateway/sbom.cdx.json"
 LIST_PACKAGES = """
 import importlib.metadata, json, site
 found = importlib.metadata.distributions(path=site.getsitepackages())
@@ -63,6 +69,12 @@ def entries(
     """All that a container of the image sees."""
     with exported(engine, image, tmp_path_factory.mktemp("image")) as file:
         yield names(file)
+
+
+@pytest.fixture(scope="module")
+def bill(image: str, engine: docker.DockerClient) -> str:
+    """The bill of materials that the image has, as text."""
+    return engine.containers.run(image, [BILL], entrypoint="cat", remove=True).decode()
 
 
 def test_no_build_tool_is_in_the_file_system(entries: list[Entry]) -> None:
@@ -142,12 +154,59 @@ def test_labels_say_what_it_is(image: str, engine: docker.DockerClient) -> None:
 
 def test_packages_are_those_of_the_lock(image: str, engine: docker.DockerClient) -> None:
     """The venv holds what requirements-runtime.lock names for this Python, in that version, and igw: nothing else."""
-    output = engine.containers.run(
-        image, ["-c", LIST_PACKAGES], entrypoint="/opt/igw/bin/python3", remove=True
-    )
-    installed = {(canonicalize_name(name), version) for name, version in json.loads(output)}
     igw = (canonicalize_name(_project()["name"]), _project()["version"])
-    assert installed == {*_locked("requirements-runtime.lock"), igw}
+    assert _installed(image, engine) == {*_locked("requirements-runtime.lock"), igw}
+
+
+def test_the_bill_is_what_scanners_read(bill: str, image: str) -> None:
+    """It is CycloneDX 1.6 to the letter, of this image, and without a time of day."""
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
+    metadata = json.loads(bill)["metadata"]
+    assert metadata["component"]["name"] == image.partition(":")[0]
+    assert metadata["component"]["version"] == _project()["version"]
+    assert "timestamp" not in metadata
+
+
+def test_the_bill_names_every_python_package(bill: str, image: str, engine: docker.DockerClient) -> None:
+    """What it names is what is installed, in that version; most has a licence, and something needs each."""
+    listed = [each for each in json.loads(bill)["components"] if each["purl"].startswith("pkg:pypi/")]
+    assert {(purl.name, purl.version) for purl in _purls(bill, "pypi")} == _installed(image, engine)
+    assert sum("licenses" in each for each in listed) > 0.9 * len(listed)
+    needed = {other for each in json.loads(bill)["dependencies"] for other in each.get("dependsOn", ())}
+    assert {each["bom-ref"] for each in listed} <= needed
+
+
+def test_the_bill_names_envoy_where_it_is(
+    bill: str, image: str, images: Images, engine: docker.DockerClient
+) -> None:
+    """The version of the lock and the checksum of the program that is there; no Envoy in the other image."""
+    found = [each for each in json.loads(bill)["components"] if each["name"] == "envoy"]
+    if image != images.envoy:
+        assert found == []
+        return
+    output = engine.containers.run(image, ["/usr/local/bin/envoy"], entrypoint="sha256sum", remove=True)
+    ((_, version),) = _locked("requirements-envoy.lock")
+    [envoy] = found
+    assert envoy["version"] == version
+    assert [each["content"] for each in envoy["hashes"]] == [output.decode().split()[0]]
+
+
+def test_the_bill_names_what_the_base_brought(bill: str, image: str, engine: docker.DockerClient) -> None:
+    """Debian's packages as dpkg has them, without the installers that were taken out; and the Python that runs."""
+    output = engine.containers.run(
+        image, ["-W", "-f", "${Package} ${Version}\n"], entrypoint="dpkg-query", remove=True
+    )
+    there = {(name, version) for name, version in (line.split() for line in output.decode().splitlines())}
+    named = {(purl.name, purl.version) for purl in _purls(bill, "deb")}
+    assert named <= there
+    assert {"libc6", "openssl", "bash"} <= {name for name, _ in named}
+    assert [name for name, _ in there - named if not DEBIAN_INSTALLERS.fullmatch(name)] == []
+    assert not {"python3-pip", "python3-setuptools", "python3-wheel"} & {name for name, _ in named}
+    [python] = _purls(bill, "generic")
+    told = engine.containers.run(
+        image, ["--version"], entrypoint="/opt/igw/bin/python3", remove=True
+    ).decode()
+    assert told.split() == ["Python", python.version]
 
 
 def test_every_package_of_ours_is_there(entries: list[Entry]) -> None:
@@ -177,6 +236,18 @@ def test_licences_are_there(images: Images, engine: docker.DockerClient) -> None
         text = engine.containers.run(image, ["-c", f"cat {path}"], entrypoint="sh", remove=True)
         assert b"Apache License" in text
         assert b"Version 2.0" in text
+
+
+def _installed(image: str, engine: docker.DockerClient) -> set[tuple[str, str]]:
+    output = engine.containers.run(
+        image, ["-c", LIST_PACKAGES], entrypoint="/opt/igw/bin/python3", remove=True
+    )
+    return {(canonicalize_name(name), version) for name, version in json.loads(output)}
+
+
+def _purls(bill: str, kind: str) -> list[PackageURL]:
+    purls = [PackageURL.from_string(each["purl"]) for each in json.loads(bill)["components"]]
+    return [purl for purl in purls if purl.type == kind]
 
 
 def _can_run(entry: Entry) -> bool:

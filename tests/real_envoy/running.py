@@ -21,6 +21,7 @@ ANY_PORTS = [
     part
     for name in (
         "",
+        "https",
         "admin",
         "xds",
         "xds-ops",

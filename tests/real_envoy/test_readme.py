@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.readme import CURLS, MANAGING, OWN, README, TRY, blocks
+from tests.readme import CURLS, MANAGING, OWN, README, ROOT, TRY, blocks
 from tests.real_envoy.running import REPLICAS, Running, eventually
 
 
@@ -51,6 +51,32 @@ def test_python_example(gateway: Running) -> None:
     )
     assert answer.stdout.startswith("['demo-large', 'demo/small']")
     assert "You said: Hello" in answer.stdout
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/https.md"])
+def test_https_example(gateway: Running, tmp_path: Path, document: str) -> None:
+    """The line works with the authority that the gateway made; so does the OpenAI client that trusts it."""
+    (tmp_path / ".igw").symlink_to(gateway.folder / "state")
+    https = urlsplit(gateway.ready["https"]).port
+    [command] = [
+        line for line in (ROOT / document).read_text().splitlines() if line.startswith("curl --cacert")
+    ]
+    [program] = blocks("python", TRY)
+    program = program.replace("http://localhost:8080", f"https://localhost:{https}")
+    for line, said in (
+        (["bash", "-c", command.replace(":8443", f":{https}")], '"demo-large"'),
+        ([sys.executable, "-c", program], "You said: Hello"),
+    ):
+        answer = subprocess.run(
+            line,
+            cwd=tmp_path,
+            env={**environment(gateway), "SSL_CERT_FILE": ".igw/authority/ca.crt"},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert said in answer.stdout
 
 
 def test_definitions_example(tmp_path: Path, gateway: Running) -> None:

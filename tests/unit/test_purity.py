@@ -30,6 +30,8 @@ FORBIDDEN = {
 PURE = [
     "igw_model",
     "igw_agent.cache",
+    "igw_certs.identity",
+    "igw_certs.pair",
     "igw_extauth.answer",
     "igw_extauth.attempt",
     "igw_extauth.decision",

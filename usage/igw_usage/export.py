@@ -13,6 +13,7 @@ import structlog
 from igw_ops.grpc.call import MIB, Call, Limits, Stream
 from igw_ops.grpc.server import Server, serve_on
 from igw_ops.grpc.wire import GrpcStatus
+from igw_ops.guard import Guard
 
 from igw_usage.ledger import FullError, Ledger, Stored, UnavailableError
 from igw_usage.otlp import NotUnderstoodError
@@ -56,9 +57,9 @@ class ExportServer:
         self._pending: set[asyncio.Future[Stored]] = set()
         self._server: Server | None = None
 
-    async def start(self, listening: socket.socket) -> int:
-        """Serve those who come to a socket that listens; give its port."""
-        self._server = await serve_on(self._opened, listening, LIMITS)
+    async def start(self, listening: socket.socket, guard: Guard | None = None) -> int:
+        """Serve those who come to a socket that listens, with a guard over TLS; give its port."""
+        self._server = await serve_on(self._opened, listening, LIMITS, guard=guard)
         return self._server.port
 
     async def stop(self, grace_seconds: float) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import prometheus_client
 import structlog
+from igw_ops.guard import Guard
 from igw_ops.listening import listening_socket
 from igw_ops.server import serving
 
@@ -26,8 +27,8 @@ from igw_usage.storing import Bounds
 _GRACE_SECONDS = 5.0
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then store and answer what has come.
+async def serve(settings: Settings, stop: asyncio.Event, guard: Guard | None = None) -> None:
+    """Serve until `stop` is set, then store and answer what has come; with a guard, Envoys come over TLS.
 
     Raises CannotListenError (an OSError) for a taken port, and `database.CannotOpenError` for a ledger of no use.
     """
@@ -40,7 +41,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         _pushing(settings, metrics),
     ):
         server = ExportServer(ledger, metrics.export)
-        port = await server.start(listening_socket("collector, logs", settings.host, settings.port))
+        port = await server.start(listening_socket("collector, logs", settings.host, settings.port), guard)
         try:
             log.info("serving", host=settings.host, port=port, ops_port=ops_port)
             await stop.wait()

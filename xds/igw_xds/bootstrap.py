@@ -13,19 +13,27 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2, scoped_route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
-from envoy.extensions.resource_monitors.downstream_connections.v3 import downstream_connections_pb2
 from google.protobuf.json_format import MessageToJson
+from igw_certs.identity import Role
 
 from igw_xds import names, stats_listener
+from igw_xds.overload import overload_manager
+from igw_xds.resources import edge
 from igw_xds.resources.clusters import http2, service_cluster
 from igw_xds.resources.messages import ads, packed, seconds, socket_address
+from igw_xds.resources.mutual_tls import transport_socket
 from igw_xds.settings import HostPort
 from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, Snapshot
 
-MAX_CLIENT_CONNECTIONS = 50_000
 _RECONNECT = backoff_pb2.BackoffStrategy(base_interval=seconds(0.5), max_interval=seconds(5))
 """When the control plane is gone. Envoy's own longest pause is 30 s, for which a new Envoy would stay without work."""
-RUNTIME = {"re2.max_program_size.error_level": 8192, "re2.max_program_size.warn_level": 8192}
+TLS_CONNECT_SECONDS = 5
+"""For a handshake too, with a control plane that a whole fleet comes back to: it makes some 800 in a second."""
+RUNTIME = {
+    "re2.max_program_size.error_level": 8192,
+    "re2.max_program_size.warn_level": 8192,
+    **edge.RUNTIME,
+}
 """A path gateway matches every percent-encoding of a model's name; Envoy's limit of 100 is too small for some."""
 
 
@@ -41,6 +49,10 @@ class Node:
     admin: HostPort
     xds: HostPort | Path
     stats: HostPort | None = None
+    heap_bytes: int | None = None
+    """What its heap may grow to before it turns clients away; None: as far as the system lets it."""
+    trust_domain: str | None = None
+    """Of its own certificate and the control plane's; None: they speak in clear, as at a Unix socket always."""
 
 
 def bootstrap(node: Node) -> dict[str, Any]:
@@ -50,10 +62,10 @@ def bootstrap(node: Node) -> dict[str, Any]:
         dynamic_resources=bootstrap_pb2.Bootstrap.DynamicResources(
             ads_config=_delta(), cds_config=_awaited(), lds_config=_awaited()
         ),
-        static_resources=bootstrap_pb2.Bootstrap.StaticResources(clusters=[_xds_cluster(node.xds)]),
+        static_resources=bootstrap_pb2.Bootstrap.StaticResources(clusters=[_xds_cluster(node)]),
         admin=bootstrap_pb2.Admin(address=socket_address(node.admin)),
     )
-    _complete(message)
+    _complete(message, node.heap_bytes)
     if node.stats is not None:
         _show(message, node.stats, node.admin)
     return _document(message)
@@ -111,18 +123,22 @@ def _show(message: bootstrap_pb2.Bootstrap, at: HostPort, admin: HostPort) -> No
     message.layered_runtime.layers[0].static_layer.update(stats_listener.RUNTIME)
 
 
-def _xds_cluster(at: HostPort | Path) -> cluster_pb2.Cluster:
+def _xds_cluster(node: Node) -> cluster_pb2.Cluster:
     """Notice a dead control plane: HTTP/2 pings, because an idle stream says nothing."""
-    if isinstance(at, HostPort):
-        return service_cluster(names.XDS_CLUSTER, at, http2(15))
+    if isinstance(node.xds, HostPort):
+        cluster = service_cluster(names.XDS_CLUSTER, node.xds, http2(15))
+        if node.trust_domain is not None:
+            cluster.transport_socket.CopyFrom(transport_socket(node.trust_domain, Role.XDS))
+            cluster.connect_timeout.CopyFrom(seconds(TLS_CONNECT_SECONDS))
+        return cluster
     cluster = service_cluster(names.XDS_CLUSTER, HostPort("127.0.0.1", 0), http2(15))
     [endpoint] = cluster.load_assignment.endpoints[0].lb_endpoints
-    endpoint.endpoint.address.CopyFrom(address_pb2.Address(pipe=address_pb2.Pipe(path=str(at))))
+    endpoint.endpoint.address.CopyFrom(address_pb2.Address(pipe=address_pb2.Pipe(path=str(node.xds))))
     return cluster
 
 
-def _complete(message: bootstrap_pb2.Bootstrap) -> None:
-    """Add what holds for every Envoy of ours: a bound on connections, and the runtime that our routes need.
+def _complete(message: bootstrap_pb2.Bootstrap, heap_bytes: int | None = None) -> None:
+    """Add what holds for every Envoy of ours: bounds on connections and memory, and the runtime that our routes need.
 
     With thousands of clusters Envoy's main thread, which takes our updates, would stand still for half a second of
     every five to put its statistics together. So they are made where there is traffic, and put together when asked.
@@ -131,12 +147,7 @@ def _complete(message: bootstrap_pb2.Bootstrap) -> None:
     message.stats_flush_on_admin = True
     layer = message.layered_runtime.layers.add(name="igw")
     layer.static_layer.update(RUNTIME)
-    limit = downstream_connections_pb2.DownstreamConnectionsConfig(
-        max_active_downstream_connections=MAX_CLIENT_CONNECTIONS
-    )
-    message.overload_manager.resource_monitors.add(
-        name="envoy.resource_monitors.global_downstream_max_connections", typed_config=packed(limit)
-    )
+    message.overload_manager.CopyFrom(overload_manager(heap_bytes))
 
 
 def _of(snapshot: Snapshot, type_url: str) -> Iterable[Any]:

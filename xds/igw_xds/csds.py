@@ -25,7 +25,7 @@ from igw_ops.grpc.server import Stream as Wire
 from igw_ops.grpc.wire import GrpcStatus
 
 from igw_xds.fleet import Connected, Fleet
-from igw_xds.snapshot import NO_RESOURCES, TYPES, Resource
+from igw_xds.snapshot import NO_RESOURCES, SECRET, TYPES, Resource
 from igw_xds.stream import Holds, Lacks, Node, Refuses
 from igw_xds.stream.response import varint
 
@@ -74,7 +74,8 @@ def resources(client: Connected, *, contents: bool) -> Iterator[Xds]:
     target = client.target or NO_RESOURCES
     for type_url in TYPES:
         for name in sorted(client.stream.names(type_url)):
-            yield resource(client, type_url, name, target.of(type_url).get(name), contents=contents)
+            shown = contents and type_url != SECRET
+            yield resource(client, type_url, name, target.of(type_url).get(name), contents=shown)
 
 
 def resource(client: Connected, type_url: str, name: str, wanted: Resource | None, *, contents: bool) -> Xds:

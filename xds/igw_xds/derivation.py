@@ -24,9 +24,17 @@ from igw_xds.plan import (
     planned_deployment,
     planned_gateway,
 )
-from igw_xds.resources.everything import Made, of_deployment, of_gateway, snapshot_of
+from igw_xds.resources.everything import (
+    NO_CERTIFICATES,
+    Certificates,
+    Made,
+    of_deployment,
+    of_everyone,
+    of_gateway,
+    snapshot_of,
+)
 from igw_xds.settings import DataPlane
-from igw_xds.snapshot import Snapshot
+from igw_xds.snapshot import LISTENER, SECRET, Snapshot
 from igw_xds.table import Table
 from igw_xds.world import Defined, World, after
 from igw_xds.zone import Edit, Zone
@@ -89,6 +97,7 @@ class Derivation:
         self.bare = snapshot_of(Plan(), data_plane)
         """What a zone without gateways is served: the listener and the services' clusters alone."""
         self._domain, self._data_plane, self._place = domain, data_plane, place
+        self._certificates = NO_CERTIFICATES
         self._state = _State()
 
     @property
@@ -124,6 +133,16 @@ class Derivation:
         `owners` says of some gateways whose their keys are. Of a gateway with a new key it must say that anew.
         """
         self._state = self._after(self._state, change, owners)
+
+    def certify(self, certificates: Certificates) -> None:
+        """Take what Envoys are to show to clients from now on, in every zone."""
+        gone, come = (of_everyone(self._data_plane, those) for those in (self._certificates, certificates))
+        edit = {kind: Edit(list(come[kind]), [r.name for r in gone[kind]]) for kind in (SECRET, LISTENER)}
+        self.bare = Zone(self.bare).edited(edit).snapshot
+        zones = {key: zone.edited(edit) for key, zone in self._state.zones.items()}
+        snapshots = MappingProxyType({key: zone.snapshot for key, zone in zones.items()})
+        self._certificates = certificates
+        self._state = replace(self._state, zones=zones, snapshots=snapshots)
 
     def _after(self, state: _State, change: Change, owners: Mapping[str, KeyOwner]) -> _State:
         world = after(state.world, change)

@@ -231,6 +231,11 @@ class Distributions:
                 self._zones[key].zone = zone
 
     @property
+    def together(self) -> bool:
+        """Say whether every proxy is given everything, whatever its zone."""
+        return self._zoning.together
+
+    @property
     def empty(self) -> bool:
         """Say whether there has been no gateway since the start: it may be the wrong store, or a new one."""
         return not self._snapshots

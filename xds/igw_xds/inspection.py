@@ -15,7 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from igw_xds.distribution import Distribution, Distributions
 from igw_xds.fleet import Connected, Fleet, Proxy, described, moment, refused
 from igw_xds.plan import zone_key
-from igw_xds.snapshot import NO_RESOURCES, SHORT_NAMES, Resource, Snapshot
+from igw_xds.snapshot import NO_RESOURCES, SECRET, SHORT_NAMES, Resource, Snapshot
 
 TOGETHER: Final = 200
 """So many proxies are described before others have their turn."""
@@ -75,11 +75,14 @@ class Inspection:
         }
 
     async def resource(self, proxy_id: str, kind: str, name: str) -> dict[str, Any] | None:
-        """Give a resource that a proxy should run; None for a proxy, a type or a name that there is not."""
+        """Give a resource that a proxy should run; None for a proxy, a type or a name that there is not.
+
+        Secrets are shown to nobody.
+        """
         connected = self.fleet.find(proxy_id)
         target = None if connected is None else connected.target
         found = (target or NO_RESOURCES).of(TYPES.get(kind, "")).get(name)
-        if found is None:
+        if found is None or TYPES[kind] == SECRET:
             return None
         content = await asyncio.to_thread(_content, found)
         return {"type": kind, "name": name, "version": found.version, "content": content}

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterable
 
 LISTENER = "ingress"
+HTTPS_LISTENER = "ingress-https"
+HTTP3_LISTENER = "ingress-http3"
 EXTAUTH_CLUSTER = "igw-extauth"
 EXTAUTH_LOG_CLUSTER = "igw-extauth-log"
 EXTPROC_CLUSTER = "igw-extproc"
@@ -27,6 +29,11 @@ def split_cluster(deployment_ids: Iterable[str]) -> str:
     first, *others = deployment_ids
     digest = hashlib.sha256("\n".join(others).encode()).hexdigest()[:12]
     return f"split/{first}/{digest}"
+
+
+def certificate(name: str) -> str:
+    """Give the secret of a certificate and its key."""
+    return f"certificate/{name}"
 
 
 def routes(gateway_id: str) -> str:

@@ -70,6 +70,15 @@ class NotServed:
 
 
 @dataclass(frozen=True, slots=True)
+class Coverage:
+    """What is said of the certificates of some host names: whether clients can trust each, and why not."""
+
+    trusted: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Replicas:
     """How many replicas of a deployment are ready; `asked` is false until each was asked once."""
 
@@ -167,13 +176,24 @@ def kept(client: Client, type_url: str, name: str) -> Resource | None:
 
 
 def gateway_observed(
-    past: Past, gateway: Gateway, owner: KeyOwner | None, seen: Programmed | NotServed
+    past: Past,
+    gateway: Gateway,
+    owner: KeyOwner | None,
+    seen: Programmed | NotServed,
+    certified: Coverage | None = None,
 ) -> Observed:
-    """Give what is to be said of a gateway; `owner` says whose its own key is, if it has one."""
+    """Give what is to be said of a gateway; `owner` says whose its own key is, if it has one.
+
+    `certified` says how its host names are where there is HTTPS; it is served all the same.
+    """
     status = _programmed_status(past, seen)
     conditions = [_programmed_condition(past, gateway.zone, seen, status)]
     if isinstance(gateway.auth, WeightsAndBiasesAuth):
         conditions.append(_access_condition(past, gateway, owner))
+    if certified is not None:
+        truth = Truth.TRUE if certified.trusted else Truth.FALSE
+        message = certified.message[:MAX_TEXT]
+        conditions.append(past.condition("CertificateReady", truth, certified.reason, message, gateway.zone))
     return Observed(past.generation, status, tuple(conditions))
 
 

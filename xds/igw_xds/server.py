@@ -5,28 +5,37 @@ The wire is `igw_ops.grpc`, ours and lean.
 
 import itertools
 import socket
+from dataclasses import replace
 from functools import partial
 
 import structlog
+from igw_certs.identity import Role
+from igw_certs.peers import Peers
 from igw_ops.grpc.server import Call, Limits, Opening, Server, Stream, serve_on
 
 from igw_xds import csds, session
+from igw_xds.admission import for_role
 from igw_xds.session import Hearers
 
 log = structlog.get_logger(__name__)
 
 
-async def serve(hearers: Hearers, listening: socket.socket, limits: Limits | None = None) -> Server:
-    """Serve the Envoys that come to a socket that listens."""
-    server = await serve_on(_opening(hearers), listening, limits)
+async def serve(
+    hearers: Hearers, listening: socket.socket, limits: Limits | None = None, peers: Peers | None = None
+) -> Server:
+    """Serve the Envoys that come to a socket that listens; with `peers` over TLS, and those that they let in."""
+    server = await serve_on(_opening(hearers, peers), listening, limits, guard=peers)
     host, port = listening.getsockname()[:2]
     log.info("xds server listening", address=f"{host}:{port}")
     return server
 
 
-def _opening(hearers: Hearers) -> Opening:
-    discovery = session.opening(hearers, partial(next, itertools.count(1)))
+def _opening(hearers: Hearers, peers: Peers | None) -> Opening:
+    discovery = session.opening(replace(hearers, peers=peers), partial(next, itertools.count(1)))
     inquiry = csds.opening(hearers.fleet)
+    if peers is not None:
+        discovery = for_role(discovery, session.METHODS, Role.PROXY, peers)
+        inquiry = for_role(inquiry, csds.METHODS, Role.API, peers)
 
     def opened(stream: Stream) -> Call | None:
         return discovery(stream) or inquiry(stream)

@@ -13,10 +13,15 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import prometheus_client
 import structlog
+from igw_certs.authority import Authority
+from igw_certs.contexts import ServerTls
+from igw_certs.identity import Role
+from igw_certs.peers import guarding
 from igw_model.definitions import unused
 from igw_model.policy import Access, Provider
 from igw_model.record import Kind, Replica
@@ -29,6 +34,7 @@ from igw_store.files_sync import sync
 from igw_store.store import Change, Store, UnavailableError
 
 from igw_xds.access import KeyOwner
+from igw_xds.certificates import Certificates, CertificatesCollector, changed
 from igw_xds.derivation import Derivation
 from igw_xds.distribution import Distributions
 from igw_xds.fleet import Fleet, described_zone
@@ -76,8 +82,14 @@ class ControlPlane:
     """Whether every Envoy gets every gateway, whatever zone it names."""
     known_zones: tuple[str, ...] = ()
     """Zones of ours even without a gateway."""
+    tls: ServerTls | None = None
+    """With it Envoys come over TLS, and their certificates say which zones they are of; None: in clear."""
     canary_seconds: float = 5.0
     """How long the canary of a zone may take to accept a change before the others get it; 0: no canary."""
+    certificates: Path | None = None
+    """The folder of the certificates that Envoys show to clients."""
+    local_authority: Path | None = None
+    """The folder of an authority of our own, for host names without a certificate: to try things out."""
 
 
 class Plane:
@@ -100,12 +112,19 @@ class Plane:
         self.zones = Distributions(zoning, settings.known_zones, canary_seconds=settings.canary_seconds)
         self.fleet, self.news = Fleet(), News()
         self.inspection = Inspection(self.fleet, self.zones, lambda: [str(error) for error in self.errors])
+        authority = settings.local_authority
+        self.certificates = Certificates(
+            settings.certificates, None if authority is None else Authority.kept(authority)
+        )
         self.subjects = Subjects(settings.domain, zoning, owner=self.derivation.owner)
+        if settings.data_plane.https is not None:
+            self.subjects.coverage = self.certificates.coverage
         self.errors: tuple[DefinitionError, ...] = ()
         self.files_read, self.published = asyncio.Event(), asyncio.Event()
         self.metrics = Metrics(registry)
         registry.register(ServedCollector(self.zones, self.fleet, lambda: len(self.errors)))
         registry.register(InventoryCollector(self.inventory))
+        registry.register(CertificatesCollector(self.certificates))
 
     @property
     def hearers(self) -> Hearers:
@@ -115,6 +134,12 @@ class Plane:
         made = self.derivation
         return Inventory(made.gateways, made.deployments, made.world.deployments)
 
+    def hosts(self) -> list[str]:
+        """Give the host names of all gateways, if anybody is to know them."""
+        if not self.certificates.names_hosts:
+            return []
+        return [host for gateway in self.derivation.gateways.values() for host in gateway.hosts]
+
     def ready(self) -> str | None:
         return None if self.zones.ready else "no definitions have been read"
 
@@ -123,6 +148,7 @@ class Plane:
             **self.fleet.status(),
             "zones": [described_zone(zone) for zone in self.zones],
             "definition_errors": [str(error) for error in self.errors],
+            "certificates": self.certificates.described(),
         }
 
 
@@ -142,7 +168,11 @@ async def serve(
     reporter = Reporter(store, state.news, state.subjects, zones.clients, lambda: zones.behind)
     listening = listening_socket("xds, operations", settings.ops.host, settings.ops.port)
     discovery = listening_socket("xds, gRPC", settings.grpc.host, settings.grpc.port)
+    if state.certificates.watched:
+        await asyncio.to_thread(state.certificates.refresh, ())
+        state.derivation.certify(state.certificates.pairs)
     parts = [
+        _follow_certificates(reporter, state),
         _follow_files(file_states, store, state),
         _follow(store, reporter, state),
         _follow_owners(reporter, state),
@@ -162,12 +192,15 @@ async def serve(
 
 async def _discover(state: Plane, listening: socket.socket) -> None:
     """Serve Envoys once there is something to serve: what they have is compared with it as they come."""
-    await state.published.wait()
-    server = await serve_discovery(state.hearers, listening)
-    try:
-        await asyncio.Event().wait()
-    finally:
-        await server.close(CLOSE_SECONDS)
+    tls = state.settings.tls
+    guard = None if tls is None else guarding(tls, Role.PROXY, Role.API, alpn=("h2",))
+    with guard or contextlib.nullcontext() as peers:
+        await state.published.wait()
+        server = await serve_discovery(state.hearers, listening, peers=peers)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await server.close(CLOSE_SECONDS)
 
 
 async def _run_until(stop: asyncio.Event, parts: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -235,6 +268,19 @@ async def _follow_owners(reporter: Reporter, state: Plane) -> None:
         async with state.publishing:
             spent = await _publish(Change(whole=False), state.owners.take(), reporter, state)
         await asyncio.sleep(spent)
+
+
+async def _follow_certificates(reporter: Reporter, state: Plane) -> None:
+    """Publish certificates that came, were renewed or went."""
+    if not state.certificates.watched:
+        return
+    await state.published.wait()
+    while True:
+        await changed(state.certificates, state.hosts)
+        async with state.publishing:
+            state.derivation.certify(state.certificates.pairs)
+            await _publish(Change(whole=False), {}, reporter, state)
+        state.news.changed((Kind.GATEWAY, gateway_id) for gateway_id in state.derivation.world.gateways)
 
 
 async def _publish(change: Change, owners: Mapping[str, KeyOwner], reporter: Reporter, state: Plane) -> float:

@@ -14,9 +14,11 @@ from typing import Any, Literal
 import structlog
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 from google.protobuf.message import DecodeError
+from igw_certs.peers import Peers, Reason
 from igw_ops.grpc.server import Stream as Wire
 from igw_ops.grpc.wire import GrpcStatus
 
+from igw_xds.admission import WrongZoneError, admitted, identity
 from igw_xds.distribution import Distribution, Distributions
 from igw_xds.fleet import MAX_NAMES, Ack, Fleet, Nack, Proxy
 from igw_xds.metrics import Metrics
@@ -51,6 +53,8 @@ class Hearers:
     fleet: Fleet
     news: News
     metrics: Metrics
+    peers: Peers | None = None
+    """Who knows clients by their certificates; None: what they say of themselves is believed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -115,7 +119,11 @@ class Session:
             self.ended()
             return
         if self._stream is None:
-            self._begin(request)
+            try:
+                self._begin(request, self._admitted(node_of(request.node)))
+            except WrongZoneError as error:
+                self.wire.end(GrpcStatus.PERMISSION_DENIED, str(error))
+                return
         self._hear(request)
 
     def give(self) -> None:
@@ -188,9 +196,19 @@ class Session:
             return ""
         return f"zone {self.node.zone or '(none)'} is not one of ours"
 
-    def _begin(self, request: Any) -> None:
+    def _admitted(self, node: Node) -> Node:
+        """Give who the client is, as far as its certificate bears it out. Raises WrongZoneError."""
+        peers = self.hearers.peers
+        if peers is None:
+            return node
+        try:
+            return admitted(identity(peers, self.wire), node, together=self.hearers.zones.together)
+        except WrongZoneError as error:
+            peers.refused(Reason.WRONG_ZONE, self.wire.peer, f"{node.id}: {error}")
+            raise
+
+    def _begin(self, request: Any, node: Node) -> None:
         self._heard_at = asyncio.get_running_loop().time()
-        node = node_of(request.node)
         self.proxyless = node.agent.startswith("gRPC")
         self.zone = zone = self.hearers.zones.of(node)
         kind = DeltaStream if self.transport == "delta" else SotwStream

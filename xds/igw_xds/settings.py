@@ -39,11 +39,27 @@ class StreamUsage(StrEnum):
     OFF = "off"
 
 
+class PlainHttp(StrEnum):
+    """What becomes of requests without TLS."""
+
+    ON = "on"
+    REDIRECT = "redirect"
+    """They are told to come back over HTTPS."""
+    OFF = "off"
+    """Nothing listens for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataPlane:
-    """The listener's address, the services that Envoy asks, and the limits of a request."""
+    """The listeners' addresses, the services that Envoy asks, and the limits of a request."""
 
     listen: HostPort = HostPort("127.0.0.1", 8080)
+    """For HTTP without TLS."""
+    plain_http: PlainHttp = PlainHttp.ON
+    https: HostPort | None = None
+    """For HTTPS, as soon as there is a certificate."""
+    http3: bool = False
+    """Whether HTTPS is served over QUIC too, on the same port of UDP."""
     extauth: HostPort = HostPort("127.0.0.1", 18010)
     auth_transport: AuthTransport = AuthTransport.HTTP
     extauth_log: HostPort = HostPort("127.0.0.1", 18011)
@@ -62,5 +78,7 @@ class DataPlane:
     access_log: bool = True
     lease_seconds: float = 20
     """How long extauth holds a slot for a limited request that it does not hear of; it hears every fourth of that."""
+    trust_domain: str | None = None
+    """Of the certificates that Envoys and the services above have for each other; None: they speak in clear."""
     trusted_proxies: int = 0
     """Proxies before Envoy whose `X-Forwarded-For` is believed; 0: the address of the connection counts."""

@@ -19,13 +19,16 @@ LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 SCOPE = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 
-TYPES = (CLUSTER, ENDPOINTS, LISTENER, SCOPE, ROUTES)
+SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type
+
+TYPES = (CLUSTER, ENDPOINTS, SECRET, LISTENER, SCOPE, ROUTES)
 """The order in which types are sent: what is named comes before what names it (xDS protocol, "Eventual
 consistency considerations"). A scope comes before its routes because Envoy asks for routes by name."""
 
 SHORT_NAMES: Mapping[str, str] = {
     CLUSTER: "cds",
     ENDPOINTS: "eds",
+    SECRET: "sds",
     LISTENER: "lds",
     SCOPE: "srds",
     ROUTES: "rds",

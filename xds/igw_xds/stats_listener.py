@@ -43,7 +43,7 @@ BUFFER_BYTES = 64 * 1024
 
 
 def stats_listener(at: HostPort) -> listener_pb2.Listener:
-    """Give the listener. Clients at their limit of connections do not shut it, nor does draining close its own."""
+    """Give the listener. Clients at their limit, or a lack of memory, do not shut it; draining leaves it."""
     manager = listener_components_pb2.Filter(
         name="envoy.filters.network.http_connection_manager", typed_config=packed(_connection_manager())
     )
@@ -53,6 +53,7 @@ def stats_listener(at: HostPort) -> listener_pb2.Listener:
         filter_chains=[listener_components_pb2.FilterChain(filters=[manager])],
         per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=BUFFER_BYTES),
         ignore_global_conn_limit=True,
+        bypass_overload_manager=True,
         drain_type=listener_pb2.Listener.MODIFY_ONLY,
     )
 

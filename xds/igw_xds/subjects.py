@@ -14,6 +14,7 @@ from igw_xds import names
 from igw_xds.access import KeyOwner
 from igw_xds.observation import (
     Client,
+    Coverage,
     Need,
     NotServed,
     Past,
@@ -48,6 +49,8 @@ class Subjects:
     """By the zone's key."""
     owner: Callable[[str], KeyOwner | None] = lambda _: None
     """Whose the own key of a gateway is, by its id."""
+    coverage: Callable[[Iterable[str]], Coverage] | None = None
+    """How host names are certified; None where there is no HTTPS."""
     _scopes: dict[str, str] = field(default_factory=dict)
     """The gateway of a scope."""
     _attached: dict[str, set[str]] = field(default_factory=dict)
@@ -112,7 +115,9 @@ class Subjects:
         match key:
             case (Kind.GATEWAY, key_id) if found := self.world.gateways.get(key_id):
                 gateway = found.definition
-                return gateway_observed(past, gateway, self.owner(key_id), self._gateway(gateway, clients))
+                certified = self.coverage(self._hosts(gateway)) if self.coverage else None
+                seen = self._gateway(gateway, clients)
+                return gateway_observed(past, gateway, self.owner(key_id), seen, certified)
             case (Kind.DEPLOYMENT, key_id) if deployed := self.world.deployments.get(key_id):
                 return self._deployment(deployed.definition, past, clients, counting)
             case _ if key in self.world.unreadable:

@@ -30,6 +30,8 @@ class Begin(Message, frozen=True):
     timeout_seconds: float
     """For a question to the keeper."""
     log_level: str
+    tls: tuple[str, str, str, str] | None = None
+    """Files of the certificate, its key and the authorities, and the trust domain; None: checks come in clear."""
 
     def __repr__(self) -> str:
         """Hide the secret."""

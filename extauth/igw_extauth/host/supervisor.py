@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
+from igw_certs.contexts import ServerTls
 
 from igw_extauth.host import messages, sums
 from igw_extauth.host.keeping import LocalKeeper
@@ -155,7 +156,10 @@ class Workers:
         settings = self._settings
         level = logging.getLevelName(logging.getLogger().getEffectiveLevel()).lower()
         timeout_seconds = settings.authority_timeout_seconds + 1
-        return messages.Begin(self._keeper.secret, number, settings.cache_entries, timeout_seconds, level)
+        tls = None if settings.tls is None else _texts(settings.tls)
+        return messages.Begin(
+            self._keeper.secret, number, settings.cache_entries, timeout_seconds, level, tls
+        )
 
     async def _heard(self, number: int, end: WorkerEnd) -> None:
         await end.listening.wait()
@@ -168,3 +172,7 @@ class Workers:
         end = self._ends.pop(number)
         end.close()
         self._past = sums.added([self._past, sums.lasting(end.counted)])
+
+
+def _texts(tls: ServerTls) -> tuple[str, str, str, str]:
+    return str(tls.cert.absolute()), str(tls.key.absolute()), str(tls.ca.absolute()), tls.trust_domain

@@ -8,14 +8,16 @@ import asyncio
 import contextlib
 import socket
 import sys
+from pathlib import Path
 
 import structlog
+from igw_certs.contexts import ServerTls
 from igw_ops import logs, process
 from igw_ops.parent import end_with_parent
 
 from igw_extauth.host.pipe import PipeKeeper
 from igw_extauth.host.sums import families, summable
-from igw_extauth.wire.front import Front, Listening
+from igw_extauth.wire.front import Front, Listening, guarding
 
 
 async def work(pipe: socket.socket, sockets: Listening, stop: asyncio.Event) -> None:
@@ -27,11 +29,16 @@ async def work(pipe: socket.socket, sockets: Listening, stop: asyncio.Event) -> 
     front = Front(keeper, begin.secret, begin.entries)
     keeper.forget = front.forget
     keeper.families = lambda: summable(families())
-    await front.start(sockets, shared=True)
-    keeper.listening()
-    await _first(stop, keeper.gone)
-    await front.stop()
+    with contextlib.nullcontext() if begin.tls is None else guarding(_tls(*begin.tls)) as guard:
+        await front.start(sockets, shared=True, guard=guard)
+        keeper.listening()
+        await _first(stop, keeper.gone)
+        await front.stop()
     keeper.close()
+
+
+def _tls(cert: str, key: str, ca: str, trust_domain: str) -> ServerTls:
+    return ServerTls(Path(cert), Path(key), Path(ca), trust_domain)
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -3,9 +3,13 @@
 import asyncio
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
+from igw_certs import peers
+from igw_certs.contexts import ServerTls
+from igw_certs.identity import Role
+from igw_ops.guard import Guard
 from igw_ops.listening import listening_socket
 
 from igw_extauth.check import Check
@@ -36,6 +40,11 @@ def listening(settings: Settings) -> Iterator[Listening]:
         yield Listening(http, grpc)
 
 
+def guarding(tls: ServerTls) -> AbstractContextManager[Guard]:
+    """Let Envoys in, and nobody else, while the context is open. Raises BadFilesError."""
+    return peers.guarding(tls, Role.PROXY)
+
+
 class Front:
     """The two servers, over one memory."""
 
@@ -45,10 +54,10 @@ class Front:
         self._http = HttpServer(check)
         self._grpc = GrpcServer(check, keeper)
 
-    async def start(self, sockets: Listening, *, shared: bool = False) -> None:
-        """Answer checks; `shared` when other processes accept from the sockets too."""
-        await self._grpc.start(sockets.grpc, shared_socket=shared)
-        await self._http.start(sockets.http, shared_socket=shared)
+    async def start(self, sockets: Listening, *, shared: bool = False, guard: Guard | None = None) -> None:
+        """Answer checks; `shared` when other processes accept from the sockets too. With a guard it is TLS."""
+        await self._grpc.start(sockets.grpc, shared_socket=shared, guard=guard)
+        await self._http.start(sockets.http, shared_socket=shared, guard=guard)
 
     def forget(self, keys: frozenset[bytes]) -> None:
         """Forget tokens at once."""

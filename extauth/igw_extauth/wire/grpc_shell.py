@@ -21,6 +21,7 @@ from igw_model.policy import policy_of_extensions
 from igw_ops.grpc.call import Call, Limits, Stream
 from igw_ops.grpc.server import Server, serve_on
 from igw_ops.grpc.wire import GrpcStatus
+from igw_ops.guard import Guard
 
 from igw_extauth.answer import Answer, Headers
 from igw_extauth.attempt import Attempt, bearer_token, project_text
@@ -59,9 +60,13 @@ class GrpcServer:
         self._asking: set[asyncio.Task[None]] = set()
         self._server: Server | None = None
 
-    async def start(self, listening: socket.socket, *, shared_socket: bool = False) -> None:
+    async def start(
+        self, listening: socket.socket, *, shared_socket: bool = False, guard: Guard | None = None
+    ) -> None:
         """Serve those who come to a socket that listens; with `shared_socket`, other processes do too."""
-        self._server = await serve_on(self._opened, listening, LIMITS, shared_socket=shared_socket)
+        self._server = await serve_on(
+            self._opened, listening, LIMITS, shared_socket=shared_socket, guard=guard
+        )
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no more, answer what is under way for as long as `grace_seconds`, then hang up."""

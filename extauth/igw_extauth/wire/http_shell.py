@@ -1,4 +1,4 @@
-"""Envoy's ext_authz over HTTP/1.1 or HTTP/2 in clear, on one port; the header ``x-igw-policy`` names the gateway.
+"""Envoy's ext_authz over HTTP/1.1 or HTTP/2, on one port; the header ``x-igw-policy`` names the gateway.
 
 Straight on the event loop, without a web framework: this is the cheapest way to be asked.
 Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/ext_authz_filter
@@ -7,14 +7,12 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filt
 import asyncio
 import socket
 
-from igw_ops.accepting import Accepting
+from igw_ops.accepting import Accepting, accepting
+from igw_ops.guard import Guard
 
 from igw_extauth.check import Check
 from igw_extauth.wire.conversation import Shared
 from igw_extauth.wire.http_connection import IDLE_SECONDS, Connection
-
-BACKLOG = 2048
-"""Connections that the system holds until we accept them."""
 
 
 class HttpServer:
@@ -26,13 +24,11 @@ class HttpServer:
         self._idle_seconds = idle_seconds
         self._server: asyncio.Server | Accepting | None = None
 
-    async def start(self, listening: socket.socket, *, shared_socket: bool = False) -> None:
+    async def start(
+        self, listening: socket.socket, *, shared_socket: bool = False, guard: Guard | None = None
+    ) -> None:
         """Accept connections from a socket that listens; with `shared_socket`, other processes do too."""
-        if shared_socket:
-            self._server = Accepting(listening, self._connection)
-            return
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connection, sock=listening, backlog=BACKLOG)
+        self._server = await accepting(listening, self._connection, shared_socket=shared_socket, guard=guard)
 
     def _connection(self) -> Connection:
         return Connection(self._shared, self._connections, self._idle_seconds)

@@ -11,6 +11,7 @@ from igw_ops.grpc.call import Call, Limits, Opening
 from igw_ops.grpc.connection import Arrived, Connection, Event, HalfClosed, Large, Left, Opened, Received
 from igw_ops.grpc.turns import Turns
 from igw_ops.grpc.wire import GrpcStatus
+from igw_ops.guard import peer_text
 from igw_ops.http2.frames import BrokenError
 
 _CONTROL_BYTES: Final = 64 * 1024
@@ -98,8 +99,7 @@ class Peer(asyncio.Protocol):
     @property
     def name(self) -> str:
         """Give the client's address."""
-        host, port, *_ = self.transport.get_extra_info("peername") or ("?", 0)
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return peer_text(self.transport.get_extra_info("peername"))
 
     def connection_made(self, transport: Any) -> None:
         """Take the connection, if there are not too many."""

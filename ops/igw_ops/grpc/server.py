@@ -8,7 +8,7 @@ import contextlib
 import socket
 from typing import Final
 
-from igw_ops.accepting import Accepting
+from igw_ops.accepting import Accepting, accepting
 from igw_ops.grpc.call import Call as Call
 from igw_ops.grpc.call import Limits as Limits
 from igw_ops.grpc.call import Opening as Opening
@@ -16,7 +16,8 @@ from igw_ops.grpc.call import Stream as Stream
 from igw_ops.grpc.peer import Peer, Shared
 from igw_ops.grpc.turns import Turns
 from igw_ops.grpc.wire import GrpcStatus as GrpcStatus
-from igw_ops.listening import BACKLOG, listening_socket
+from igw_ops.guard import Guard
+from igw_ops.listening import listening_socket
 
 _HANG_UP_SECONDS: Final = 0.5
 """How long clients that were sent away may take to hang up before we do: the end must not overtake our last words."""
@@ -94,15 +95,15 @@ async def serve_on(
     limits: Limits | None = None,
     *,
     shared_socket: bool = False,
+    guard: Guard | None = None,
 ) -> Server:
-    """Serve those who come to a socket that listens; with `shared_socket`, other processes accept from it too."""
+    """Serve those who come to a socket that listens; with `shared_socket`, other processes accept from it too.
+
+    With a guard it is TLS, for clients that the guard lets in.
+    """
     limits = limits or Limits()
     nobody = asyncio.Event()
     nobody.set()
     shared = Shared(open, limits, Turns(limits.large_at_once, limits.large_seconds), nobody)
-    if shared_socket:
-        return Server(Accepting(listening, lambda: Peer(shared)), shared)
-    listener = await asyncio.get_running_loop().create_server(
-        lambda: Peer(shared), sock=listening, backlog=BACKLOG
-    )
+    listener = await accepting(listening, lambda: Peer(shared), shared_socket=shared_socket, guard=guard)
     return Server(listener, shared)

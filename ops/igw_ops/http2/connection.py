@@ -208,9 +208,10 @@ class Connection:
         if frame.stream == 0 or frame.stream > self._last_stream:
             raise BrokenError(Http2Error.PROTOCOL_ERROR, f"data on idle stream {frame.stream}")
         self._to_return += len(frame.payload)
+        content = frames.content(frame)  # broken padding breaks a connection, on a stream that is over, too
         if frame.stream not in self._open:
             return
-        events.append(Content(frame.stream, frames.content(frame)))
+        events.append(Content(frame.stream, content))
         if frame.flags & frames.END_STREAM:
             events.append(Ended(frame.stream))
 

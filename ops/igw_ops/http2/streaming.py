@@ -121,6 +121,7 @@ class StreamingConnection(Connection):
     def _take_late_data(self, frame: Frame, events: list[Event]) -> None:
         """Take what comes on a stream that is over, or half-closed, which is an error (RFC 9113, 5.1)."""
         frames.check(frame)
+        frames.content(frame)  # broken padding breaks a connection, here too
         self._refuse_idle(frame)
         self._to_return += len(frame.payload)
         if frame.stream in self._open:

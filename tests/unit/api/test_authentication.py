@@ -126,6 +126,7 @@ def test_a_changed_roles_file_counts_at_once(tmp_path: Path) -> None:
     [
         ("", "is empty: write {} for no roles"),
         ("principals: [", "is no YAML"),
+        ("principals: {a: !!bool maybe}", "is no YAML: this is no bool"),
         ("[]", "must be an object"),
         ("teams: {}", "teams: unknown field"),
         ("organizations: {acme: operator}", "organizations.acme: must be one of 'viewer' or 'admin'"),

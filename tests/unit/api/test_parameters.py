@@ -50,6 +50,8 @@ def test_a_file_says_what_may_be_chosen(tmp_path: Path) -> None:
         ("engines: {vllm: {version: v1}}", "engines.vllm.version: unknown field"),
         ("colours: []", "colours: unknown field"),
         ("zones: [", "is no YAML"),
+        ("zones: [2026-02-31]", "is no YAML: this is no timestamp"),
+        ("zones: !!bool maybe", "is no YAML: this is no bool"),
         ("[]", "must be an object"),
     ],
 )

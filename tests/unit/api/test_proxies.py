@@ -161,7 +161,7 @@ async def test_what_a_proxy_should_run(api: Installation, plane: Plane) -> None:
         ("/proxies/nobody/resources", 404, "proxy nobody not found"),
         ("/proxies/nobody/resources/cds/a", 404, "proxy nobody not found"),
         ("/proxies/envoy-1/resources/cds/a", 404, "cds a not found"),
-        ("/proxies/envoy-1/resources/vhds/a", 400, "type: must be one of cds, eds, lds, srds, rds"),
+        ("/proxies/envoy-1/resources/vhds/a", 400, "type: must be one of cds, eds, sds, lds, srds, rds"),
     ],
 )
 async def test_what_there_is_not(
@@ -186,7 +186,7 @@ async def test_of_two_streams_of_one_proxy_the_newer_counts(api: Installation, p
 
 def versions(snapshot: Snapshot) -> dict[str, dict[str, str]]:
     """Give the versions of a snapshot's resources as the API does."""
-    names = ("cds", "eds", "lds", "srds", "rds")
+    names = ("cds", "eds", "sds", "lds", "srds", "rds")
     every = snapshot.resources.values()
     return {
         short: {name: one.version for name, one in some.items()}

@@ -20,7 +20,12 @@ HOST = f"api.{gateway_id(1)}.gw.example.com"
 
 
 def serving(
-    *, domain: str = "gw.localhost", tokens: Any = None, model: str = "demo/small", **fields: Any
+    *,
+    domain: str = "gw.localhost",
+    tokens: Any = None,
+    model: str = "demo/small",
+    https_only: bool = False,
+    **fields: Any,
 ) -> Serving:
     """Give what is served: one gateway with one model."""
     planned = plan([gateway(1, **fields)], [deployment(model={"name": model})], domain=domain)
@@ -28,6 +33,10 @@ def serving(
         plan=planned,
         ingress="http://127.0.0.1:8080",
         port=8080,
+        address="127.0.0.1",
+        https_port=8443,
+        https_only=https_only,
+        authority=Path("/a state/authority/ca.crt"),
         admin="http://127.0.0.1:9901",
         domain=domain,
         tokens=tokens or {},
@@ -37,9 +46,9 @@ def serving(
     )
 
 
-def words(there: Serving) -> list[str]:
+def words(there: Serving, *, https: bool = False) -> list[str]:
     """Give a curl line as the shell reads it."""
-    return shlex.split(curl(there.plan.gateways[0], there))
+    return shlex.split(curl(there.plan.gateways[0], there, https=https))
 
 
 def expected(url: str, *headers: str, model: str = "demo/small") -> list[str]:
@@ -134,6 +143,24 @@ def test_the_start_tells_how_to_manage_it() -> None:
     assert "# the admin token manages organisation acme" in text
 
 
+@pytest.mark.parametrize("only", [False, True])
+def test_https(only: bool) -> None:  # noqa: FBT001 - a case
+    """The same line once more, with what is to be trusted; where there is nothing but HTTPS, it is the only one."""
+    host = f"api.{gateway_id(1)}.gw.localhost"
+    there = serving(https_only=only)
+    assert words(there, https=True)[2:5] == [
+        "--cacert",
+        "/a state/authority/ca.crt",
+        f"https://{host}:8443/v1/chat/completions",
+    ]
+    elsewhere = words(serving(domain="example.com", https_only=only), https=True)
+    assert elsewhere[4:6] == ["--resolve", f"api.{gateway_id(1)}.example.com:8443:127.0.0.1"]
+    out = io.StringIO()
+    show_start(there, Console(file=out, width=80))
+    lines = [line for line in out.getvalue().splitlines() if "--cacert" in line]
+    assert [line.startswith("curl") for line in lines] == [only]
+
+
 def test_the_start_of_an_empty_gateway() -> None:
     """It says how to get the first one."""
     out = io.StringIO()
@@ -160,6 +187,8 @@ def test_the_ready_file(tmp_path: Path) -> None:
     write_ready(path, serving(tokens={Provider.COREWEAVE: "CW-SECRET-1"}), {"envoy": 1})
     assert json.loads(path.read_text(encoding="utf-8")) == {
         "ingress": "http://127.0.0.1:8080",
+        "https": "https://127.0.0.1:8443",
+        "authority": "/a state/authority/ca.crt",
         "envoyAdmin": "http://127.0.0.1:9901",
         "api": "http://127.0.0.1:8081",
         "adminTokenFile": "/a state/admin-token",

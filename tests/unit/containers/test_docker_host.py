@@ -78,6 +78,7 @@ def test_igw_up_passes_it_on(url: str | None) -> None:
         lease_seconds=20,
         body_routing=BodyRouting.AUTO,
         stream_usage=StreamUsage.AUTO,
+        tls=(),
         tracing=(),
         max_body_bytes=1024,
         log_level="info",

@@ -121,6 +121,17 @@ def test_the_longest_header_block_is_read() -> None:
     assert whole.receive(headers(1, block[:size], frames.END_STREAM) + rest) == [Began(1, block, ended=True)]
 
 
+@pytest.mark.parametrize("over", [False, True])
+def test_broken_padding_breaks_the_connection(*, over: bool) -> None:
+    """6.1, whether the stream goes on or is over: what comes of it cannot hang on when we answered."""
+    connection = opened()
+    connection.receive(headers(1, b"", frames.END_HEADERS))
+    if over:
+        connection.close(1)
+    with pytest.raises(BrokenError):
+        connection.receive(frames.frame(frames.DATA, frames.PADDED, 1, b"\x07abc"))
+
+
 def test_nothing_is_sent_on_a_stream_that_was_reset() -> None:
     """5.4.2: not even what already waited for the window, and it waits for no window any more."""
     connection = opened()

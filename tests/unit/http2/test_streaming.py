@@ -59,6 +59,10 @@ def sent(connection: StreamingConnection) -> list[Frame]:
         (headers(5, 0) + frames.window_update(0, 1), Http2Error.PROTOCOL_ERROR),
         (b"\x00\x40\x01\x00\x00\x00\x00\x00\x01", Http2Error.FRAME_SIZE_ERROR),
         (data(1, 65_535) + data(3, 100_001), Http2Error.FLOW_CONTROL_ERROR),
+        (
+            frames.reset(1, Http2Error.CANCEL) + frames.frame(0, frames.PADDED, 1, b"\x07abc"),
+            Http2Error.PROTOCOL_ERROR,
+        ),
     ],
 )
 def test_what_breaks_the_connection(wrong: bytes, code: Http2Error) -> None:

@@ -158,6 +158,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
             "-a.com",
             "a..com",
             "ü.de",
+            "\N{KELVIN SIGN}.com",
             "a" * 64,
             "a.com\n",
             "a." * 127,

@@ -1,10 +1,12 @@
 """What is derived change by change is what is derived of all at once, and costs what changed."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from igw_certs.authority import Authority
 from igw_model.gateway import Gateway
 from igw_model.policy import Access
 from igw_model.record import Kind, Record
@@ -12,10 +14,10 @@ from igw_store.store import Change
 from igw_xds import derivation as derivation_module
 from igw_xds.access import NotChecked, OwnedBy
 from igw_xds.derivation import Derivation
-from igw_xds.plan import plan, zone_key
+from igw_xds.plan import Plan, plan, zone_key
 from igw_xds.resources.everything import snapshot_of
-from igw_xds.settings import DataPlane
-from igw_xds.snapshot import CLUSTER, ENDPOINTS, ROUTES, SCOPE, TYPES, Resource, Snapshot
+from igw_xds.settings import DataPlane, HostPort
+from igw_xds.snapshot import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPE, SECRET, TYPES, Resource, Snapshot
 from igw_xds.world import World, after
 from pydantic import SecretStr
 
@@ -273,3 +275,26 @@ def test_what_is_read_meanwhile_is_of_before() -> None:
     before = read()
     derived.take(change(on_gateway(1), on_deployment(1, 1), whole=True))
     assert seen == [before]
+
+
+def test_certificates(tmp_path: Path) -> None:
+    """They come into every zone, also one that has no gateway yet; a renewed one changes its secret alone."""
+    data_plane, authority = DataPlane(https=HostPort("127.0.0.1", 8443)), Authority.kept(tmp_path)
+    first, second = (authority.issue_server(["a.example.com"]) for _ in range(2))
+    derived = Derivation(DOMAIN, data_plane, place)
+    derived.take(change(on_gateway(1)))
+    derived.certify({"a": first})
+    derived.take(change(on_gateway(2, zones=["EU-NORTH-01"])))
+    for snapshot in (derived.bare, derived.snapshots[HERE], derived.snapshots[THERE]):
+        assert set(snapshot.of(LISTENER)) == {"ingress", "ingress-https"}
+        assert set(snapshot.of(SECRET)) == {"certificate/a"}
+    whole = snapshot_of(Plan(), data_plane, {"a": first})
+    assert derived.bare.resources == whole.resources
+    before = derived.snapshots[HERE]
+    derived.certify({"a": second})
+    after_it = derived.snapshots[HERE]
+    changed = {t for t in TYPES if before.of(t) is not after_it.of(t)}
+    assert changed == {SECRET}
+    derived.certify({})
+    assert derived.bare.resources == snapshot_of(Plan(), data_plane).resources
+    assert derived.snapshots[HERE].of(SECRET) == {}

@@ -14,6 +14,7 @@ from igw_xds.settings import HostPort
 NODE = Node("envoy-1", "US-EAST-04A", HostPort("127.0.0.1", 9901), HostPort("127.0.0.1", 18000))
 AT_SOCKET = replace(NODE, xds=Path("/run/igw/ads"))
 SHOWN = replace(NODE, stats=HostPort("0.0.0.0", 9902))
+BOUNDED = replace(NODE, heap_bytes=1024**3)
 
 
 def only(values: list[Any]) -> Any:
@@ -90,6 +91,25 @@ def test_what_is_shown() -> None:
 def test_envoy_takes_it(tmp_path: Path, xds: HostPort | Path, stats: HostPort | None) -> None:
     """The real one, for addresses, names and sockets."""
     path = tmp_path / "envoy.json"
-    path.write_text(json.dumps(bootstrap(replace(NODE, xds=xds, stats=stats))))
+    path.write_text(json.dumps(bootstrap(replace(BOUNDED, xds=xds, stats=stats))))
     command = [envoy_command(), "--mode", "validate", "--log-level", "error", "-c", str(path)]
     subprocess.run(command, check=True, capture_output=True)
+
+
+def test_a_bounded_heap() -> None:
+    """It gives way in steps, each before the next; without a bound only connections are counted."""
+    monitors = [monitor["name"] for monitor in bootstrap(NODE)["overload_manager"]["resource_monitors"]]
+    assert monitors == ["envoy.resource_monitors.global_downstream_max_connections"]
+    manager = bootstrap(BOUNDED)["overload_manager"]
+    assert manager["resource_monitors"][1]["typed_config"]["max_heap_size_bytes"] == str(BOUNDED.heap_bytes)
+    steps = {step["name"].rpartition(".")[2]: only(step["triggers"]) for step in manager["actions"]}
+    assert [step for step in steps if "threshold" in steps[step]] == [
+        "shrink_heap",
+        "disable_http_keepalive",
+        "stop_accepting_requests",
+    ]
+    at = [trigger["threshold"]["value"] for trigger in steps.values() if "threshold" in trigger]
+    shut = only(only(manager["loadshed_points"])["triggers"])["threshold"]["value"]
+    assert [*at, shut] == sorted({*at, shut})
+    shown = only(bootstrap(SHOWN)["static_resources"]["listeners"])
+    assert shown["bypass_overload_manager"]

@@ -1,6 +1,7 @@
 """Definition files in, consistent definitions or every error out, each with its place."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,12 @@ def test_a_document_has_a_kind_and_a_spec(tmp_path: Path, text: str, message: st
         ("a.yaml", "kind: *x", "found undefined alias"),
         ("a.json", '{"kind": ', "Expecting value"),
         ("a.json", "[" * 100_000, "recursion"),
+        ("a.yaml", "kind: !!bool maybe", "line 1, column 7: this is no bool"),
+        ("a.yaml", "kind: !!int ''", "line 1, column 7: this is no int"),
+        ("a.yaml", "kind: !!timestamp never", "line 1, column 7: this is no timestamp"),
+        ("a.yaml", "kind: 2026-02-31", "line 1, column 7: this is no timestamp"),
+        ("a.yaml", "!!set [a]", "expected a mapping node"),
+        ("a.yaml", "&a {kind: *a}", "line 1, column 1: an alias stands within what it means"),
     ],
 )
 def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -182,6 +189,27 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, text: str, messag
     assert error.startswith(f"{name}: cannot be read: ")
     assert message in error
     assert "\n" not in error
+
+
+@pytest.mark.parametrize(
+    "line", ["a{n}: &a{n} [{before}]", "a{n}: &a{n} {{<<: [{before}], k{n}: v}}"], ids=["lists", "merges"]
+)
+def test_a_few_lines_that_mean_billions(tmp_path: Path, line: str) -> None:
+    """Aliases of aliases are refused before anything is made of them; they would not end."""
+    lines = ["a0: &a0 {k: v}"]
+    lines += [line.format(n=n, before=", ".join([f"*a{n - 1}"] * 9)) for n in range(1, 12)]
+    text = "\n".join([*lines, "kind: Gateway", "spec: {name: *a11}"])
+    assert errors(tmp_path, text) == [
+        "gateways.yaml: cannot be read: line 1, column 1: aliases make this too large"
+    ]
+
+
+def test_many_keys_take_no_longer_than_few(tmp_path: Path) -> None:
+    """Each is compared with all before it at once: 50,000 of them, one by one, would take a minute."""
+    keys = [f'"k{number}": 1' for number in range(50_000)]
+    began = time.process_time()
+    assert "'k49999' is written twice" in errors(tmp_path, f"{{{', '.join([*keys, keys[-1]])}}}", "a.json")[0]
+    assert time.process_time() - began < 5
 
 
 def test_text_that_is_not_utf_8(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def world(  # noqa: PLR0913 - one for each type
     *,
     clusters: Numbered = (),
     endpoints: Numbered = (),
+    secrets: Numbered = (),
     listeners: Numbered = (),
     scopes: Numbered = (),
     routes: Numbered = (),
@@ -79,7 +80,7 @@ def world(  # noqa: PLR0913 - one for each type
     `needs` maps routes and clusters to the clusters that they need, between spaces.
     """
     named = {name: clusters.split() for name, clusters in (needs or {}).items()}
-    by_type = zip(TYPES, (clusters, endpoints, listeners, scopes, routes), strict=True)
+    by_type = zip(TYPES, (clusters, endpoints, secrets, listeners, scopes, routes), strict=True)
     return snapshot({t: _resources(group, named if t in {CLUSTER, ROUTES} else {}) for t, group in by_type})
 
 

@@ -16,6 +16,7 @@ from envoy.extensions.clusters.common.dns.v3 import dns_pb2
 from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import any_pb2, wrappers_pb2
+from igw_certs.identity import Role
 from igw_model.deployment import DnsBackend, StaticBackend
 
 from igw_xds import names
@@ -32,6 +33,7 @@ from igw_xds.resources.liveness import (
     unreachable,
 )
 from igw_xds.resources.messages import ads, packed, seconds
+from igw_xds.resources.mutual_tls import transport_socket
 from igw_xds.settings import BodyRouting, DataPlane, HostPort
 
 # Model servers close idle connections early (uvicorn, under vLLM: 5 s). Envoy must close first, or it sends a
@@ -47,6 +49,13 @@ RESOLVE_SECONDS = 2
 """How often a name is resolved anew. Docker's DNS and headless services name every instance, with lives that are
 too long (Docker: 600 s) to go by."""
 BATCHES_KEPT = 2048
+_ROLES = {
+    names.EXTAUTH_CLUSTER: Role.EXTAUTH,
+    names.EXTAUTH_LOG_CLUSTER: Role.EXTAUTH,
+    names.EXTPROC_CLUSTER: Role.EXTPROC,
+    names.USAGE_LOG_CLUSTER: Role.COLLECTOR,
+}
+"""Whose certificate a service must have."""
 UNLIMITED = wrappers_pb2.UInt32Value(value=1_000_000)
 
 
@@ -104,6 +113,8 @@ def service_clusters(data_plane: DataPlane) -> list[cluster_pb2.Cluster]:
         cluster.connect_timeout.CopyFrom(seconds(SERVICE_CONNECT_SECONDS))
         if cluster.name == names.USAGE_LOG_CLUSTER:
             cluster.circuit_breakers.CopyFrom(_batches_kept())
+        if data_plane.trust_domain is not None:
+            cluster.transport_socket.CopyFrom(transport_socket(data_plane.trust_domain, _ROLES[cluster.name]))
     if data_plane.traces is not None:
         clusters.append(service_cluster(names.TRACES_CLUSTER, data_plane.traces, http2(SERVICE_IDLE_SECONDS)))
     return clusters
@@ -120,7 +131,7 @@ def http2(ping_seconds: float) -> protocol_pb2.Http2ProtocolOptions:
 def service_cluster(
     name: str, at: HostPort, http2_options: protocol_pb2.Http2ProtocolOptions
 ) -> cluster_pb2.Cluster:
-    """Give the cluster of one of our own services: HTTP/2 in clear."""
+    """Give the cluster of a service: HTTP/2, in clear."""
     cluster = cluster_pb2.Cluster(
         name=name,
         connect_timeout=seconds(1),

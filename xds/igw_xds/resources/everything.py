@@ -4,14 +4,18 @@ All of it at once, or what one gateway and one deployment become: `derivation` k
 """
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from igw_certs.pair import KeyPair
 
 from igw_xds import names
 from igw_xds.plan import Plan, PlannedDeployment, PlannedGateway
 from igw_xds.resources.clusters import deployment_cluster, fallback_orders, service_clusters, split_cluster
 from igw_xds.resources.endpoints import deployment_endpoints
-from igw_xds.resources.listener import listener
+from igw_xds.resources.listener import listeners
 from igw_xds.resources.routes import route_configuration
 from igw_xds.resources.scopes import scope
+from igw_xds.resources.tls import secrets
 from igw_xds.settings import DataPlane
 from igw_xds.snapshot import (
     CLUSTER,
@@ -19,6 +23,7 @@ from igw_xds.snapshot import (
     LISTENER,
     ROUTES,
     SCOPE,
+    SECRET,
     TYPES,
     Resource,
     Snapshot,
@@ -29,12 +34,15 @@ from igw_xds.snapshot import (
 
 Made = Mapping[str, tuple[Resource, ...]]
 """Resources made of one planned thing, by type URL."""
+Certificates = Mapping[str, KeyPair]
+"""Those that Envoys show to clients, by name."""
+NO_CERTIFICATES: Certificates = MappingProxyType({})
 
 
-def snapshot_of(plan: Plan, data_plane: DataPlane) -> Snapshot:
+def snapshot_of(plan: Plan, data_plane: DataPlane, certificates: Certificates = NO_CERTIFICATES) -> Snapshot:
     """Give the snapshot that serves a plan."""
     made = [
-        _of_everyone(data_plane),
+        of_everyone(data_plane, certificates),
         *map(of_deployment, plan.deployments),
         *(of_gateway(gateway, data_plane) for gateway in plan.gateways),
     ]
@@ -76,11 +84,13 @@ def _members(deployment_ids: Iterable[str]) -> Iterable[str]:
     return (names.deployment_cluster(deployment_id) for deployment_id in deployment_ids)
 
 
-def _of_everyone(data_plane: DataPlane) -> Made:
-    services = service_clusters(data_plane)
+def of_everyone(data_plane: DataPlane, certificates: Certificates) -> Made:
+    """Give what every Envoy has, whatever is defined: the services' clusters, certificates and listeners."""
+    services, found = service_clusters(data_plane), listeners(data_plane, sorted(certificates))
     return {
         CLUSTER: tuple(resource(cluster.name, cluster) for cluster in services),
-        LISTENER: (resource(names.LISTENER, listener(data_plane)),),
+        SECRET: tuple(secrets(certificates)),
+        LISTENER: tuple(resource(listener.name, listener) for listener in found),
     }
 
 

@@ -76,7 +76,7 @@ def http_filters(data_plane: DataPlane) -> list[hcm_pb2.HttpFilter]:
             BUFFER,
             buffer_pb2.Buffer(max_request_bytes=wrappers_pb2.UInt32Value(value=data_plane.max_body_bytes)),
         ),
-        _filter("envoy.filters.http.router", router_pb2.Router()),
+        _filter("envoy.filters.http.router", router_pb2.Router(suppress_envoy_headers=True)),
     ]
 
 

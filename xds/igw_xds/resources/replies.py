@@ -49,6 +49,18 @@ BY_REASON: tuple[tuple[str, ApiError], ...] = (
             503, "routing_unavailable", "The model could not be read from your request now. Try again soon."
         ),
     ),
+    (
+        "response.code_details == 'overload'",
+        ApiError(503, "overloaded", "The gateway has too much to do now. Try again soon."),
+    ),
+    (
+        "response.code == 501",
+        ApiError(400, "bad_request", "The gateway knows no transfer coding but chunked."),
+    ),
+    (
+        "response.code_details == 'absolute_path_rejected'",
+        ApiError(400, "bad_request", "The gateway could not read the request."),
+    ),
 )
 """Where Envoy names the reason. The status is set too: the RBAC filter can only say 403, and an ext_proc that
 does not answer in time is 504 to Envoy."""

@@ -7,6 +7,7 @@ import re
 from functools import cache
 from typing import assert_never
 
+from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
@@ -30,8 +31,16 @@ Route = route_components_pb2.Route
 
 MAX_MODEL_LIST_BYTES = 4 * 1024 * 1024
 NO_CLUSTER_HEADER = headers.INTERNAL_PREFIX + "no-cluster"
-# A credential for the gateway is no business of a model server's; the rest is our own.
-NOT_FORWARDED = ("authorization", "proxy-authorization", "cookie", headers.MODEL)
+# A credential for the gateway is no business of a model server's, and a WSGI server takes the two with underscores for
+# the request's framing; the rest is our own.
+NOT_FORWARDED = (
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "content_length",
+    "transfer_encoding",
+    headers.MODEL,
+)
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 _PATH_LITERALS = "!$&'()*+,;=:@"
 
@@ -51,7 +60,16 @@ def route_configuration(gateway: PlannedGateway, data_plane: DataPlane) -> route
         name=names.routes(gateway.id),
         virtual_hosts=[virtual_host],
         max_direct_response_body_size_bytes=wrappers_pb2.UInt32Value(value=MAX_MODEL_LIST_BYTES),
+        response_headers_to_add=_http3_is_there(data_plane),
     )
+
+
+def _http3_is_there(data_plane: DataPlane) -> list[base_pb2.HeaderValueOption]:
+    """Tell clients where HTTP/3 is served (RFC 7838); they come over TCP first."""
+    if data_plane.https is None or not data_plane.http3:
+        return []
+    header = base_pb2.HeaderValue(key="alt-svc", value=f'h3=":{data_plane.https.port}"; ma=86400')
+    return [base_pb2.HeaderValueOption(header=header)]
 
 
 def _routes(gateway: PlannedGateway, data_plane: DataPlane) -> list[Route]:

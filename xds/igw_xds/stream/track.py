@@ -147,6 +147,8 @@ class Track:
                     if not subscription.covers(name):
                         memory.pop(name, None)
         self.subscription = subscription
+        if not subscription.active:
+            self.suspected.clear()  # nobody asks for what was to be tried again
         self.due.update(name for name in due if subscription.covers(name))
 
     def claims(self, versions: Mapping[str, str], base: Base, differences: Differences) -> None:

@@ -1,0 +1,197 @@
+"""The certificates that Envoys show to clients: those of a folder, and of the local authority for what they lack.
+
+A folder is looked at every half second; of a pair that breaks, the one before stays. What is said of a host name goes
+into its gateway's conditions, what is said of a certificate into metrics and the log.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+from igw_certs.authority import Authority
+from igw_certs.folder import Certificate, Watched
+from igw_certs.pair import KeyPair
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from igw_xds.observation import Coverage
+
+log = structlog.get_logger(__name__)
+
+LOCAL = "local"
+"""The name of the local authority's certificate."""
+LOOPBACK = (("localhost",), ("127.0.0.1", "::1"))
+LOOK_SECONDS = 0.5
+EXPIRING = timedelta(days=14)
+"""Before its end a certificate is warned of: Let's Encrypt's are renewed 30 days before theirs."""
+RENEWED = timedelta(days=30)
+"""Before its end the local authority's is made anew."""
+MOST_LOCAL_HOSTS = 1000
+"""Host names in the local certificate: a client takes all of them at each connection."""
+
+
+class Certificates:
+    """What Envoys are to show now; `refresh` looks for what changed."""
+
+    def __init__(self, folder: Path | None = None, authority: Authority | None = None) -> None:
+        """Know nothing yet. With an `authority`, host names that no certificate has get one of its own."""
+        self._watched = None if folder is None else Watched(folder, LOOK_SECONDS)
+        self._authority = authority
+        self._local: KeyPair | None = None
+        self._local_hosts: tuple[str, ...] = ()
+        self._said: Mapping[str, str] = {}
+        self._seen: tuple[object, ...] = ()
+        self.states: Mapping[str, Certificate] = {}
+
+    @property
+    def watched(self) -> bool:
+        """Say whether there is anything to look at."""
+        return self._watched is not None or self._authority is not None
+
+    @property
+    def names_hosts(self) -> bool:
+        """Say whether `refresh` needs to know the gateways' host names."""
+        return self._authority is not None
+
+    @property
+    def pairs(self) -> Mapping[str, KeyPair]:
+        """Give what Envoys are to show, by name."""
+        return {name: state.pair for name, state in self.states.items() if state.pair is not None}
+
+    def refresh(self, hosts: Iterable[str]) -> bool:
+        """Look; say whether something changed: what is shown, or what is to be said of it.
+
+        `hosts` are the host names of all gateways. Reads files and signs: not for the event loop.
+        """
+        now, states = datetime.now(UTC), dict[str, Certificate]()
+        if self._watched is not None:
+            self._watched.refresh()
+            states.update(self._watched.state())
+        if self._authority is not None:
+            states[LOCAL] = self._issued(self._authority, states, hosts, now)
+        self.states = states
+        self._tell(now)
+        seen = tuple((name, state, _stage(state.pair, now)) for name, state in sorted(self.states.items()))
+        changed, self._seen = seen != self._seen, seen
+        return changed
+
+    def coverage(self, hosts: Iterable[str]) -> Coverage:
+        """Say how these host names are certified now."""
+        now = datetime.now(UTC)
+        missing, ends, troubles = [], [], []
+        for host in hosts:
+            state = _of(self.states, host, now)
+            if state is None or state.pair is None:
+                missing.append(host)
+                continue
+            ends.append(state.pair.not_after)
+            if state.trouble:
+                troubles.append(f"{state.name}: {state.trouble}")
+        if missing:
+            return Coverage(False, "Missing", f"No certificate for {', '.join(missing)}")
+        last = f"{min(ends):%Y-%m-%d %H:%M} UTC" if ends else ""
+        if ends and min(ends) <= now:
+            return Coverage(False, "Expired", f"The certificate ended on {last}")
+        if troubles:
+            broken = "; ".join(sorted(set(troubles)))
+            return Coverage(False, "Broken", f"{broken}. The one from before is shown until {last}")
+        return Coverage(True, "Valid", f"Valid until {last}")
+
+    def described(self) -> list[dict[str, Any]]:
+        """Give all of them for `/status`."""
+        return [
+            {
+                "name": state.name,
+                "hostNames": list(state.pair.names) if state.pair else [],
+                "notAfter": state.pair.not_after.isoformat() if state.pair else None,
+                "trouble": state.trouble,
+            }
+            for _, state in sorted(self.states.items())
+        ]
+
+    def _issued(
+        self, authority: Authority, others: Mapping[str, Certificate], hosts: Iterable[str], now: datetime
+    ) -> Certificate:
+        """Give the local certificate, made anew when host names came or went, or its end is near."""
+        names, addresses = LOOPBACK
+        lacking = sorted(host for host in {*names, *hosts} if _of(others, host, now) is None)
+        wanted = tuple(lacking[:MOST_LOCAL_HOSTS])
+        if self._local is None or wanted != self._local_hosts or self._local.not_after - now < RENEWED:
+            self._local, self._local_hosts = authority.issue_server(wanted, addresses), wanted
+        left_out = len(lacking) - len(wanted)
+        return Certificate(LOCAL, self._local, f"no room for {left_out} host names" if left_out else "")
+
+    def _tell(self, now: datetime) -> None:
+        """Warn once of each trouble, and of each end that comes near."""
+        said = {name: text for name, state in self.states.items() if (text := _warning(state, now))}
+        for name, text in said.items():
+            if self._said.get(name) != text:
+                log.warning("a certificate needs care", certificate=name, trouble=text)
+        self._said = said
+
+
+def _of(states: Mapping[str, Certificate], host: str, now: datetime) -> Certificate | None:
+    """Give the certificate that clients of a host name see; of several one that is valid, and that names the host."""
+    wildcard = f"*.{host.partition('.')[2]}"
+
+    def rank(state: Certificate) -> tuple[bool, bool]:
+        return (
+            state.pair is not None and state.pair.not_after > now,
+            state.pair is not None and host in state.pair.names,
+        )
+
+    found = [state for state in states.values() if state.pair and {host, wildcard} & set(state.pair.names)]
+    return max(found, key=rank, default=None)
+
+
+def _stage(pair: KeyPair | None, now: datetime) -> str:
+    if pair is None:
+        return "none"
+    left = pair.not_after - now
+    return "expired" if left <= timedelta() else "expiring" if left < EXPIRING else "valid"
+
+
+def _warning(state: Certificate, now: datetime) -> str:
+    if state.trouble:
+        return state.trouble
+    stage = _stage(state.pair, now)
+    if state.pair is None or stage == "valid":
+        return ""
+    return f"{'ended' if stage == 'expired' else 'ends'} on {state.pair.not_after:%Y-%m-%d %H:%M} UTC"
+
+
+class CertificatesCollector(Collector):
+    """Metrics of the certificates, read when they are asked for; their number is bounded by the folder's."""
+
+    def __init__(self, certificates: Certificates) -> None:
+        """Keep where they are."""
+        self._certificates = certificates
+
+    def collect(self) -> Iterable[Metric]:
+        """Give when each ends, and whether its files are broken."""
+        ends = GaugeMetricFamily(
+            "igw_certificate_not_after_seconds",
+            "When a certificate ends, in Unix seconds.",
+            labels=["certificate"],
+        )
+        broken = GaugeMetricFamily(
+            "igw_certificate_broken",
+            "1 while a certificate's files cannot be served; the pair from before is, where there is one.",
+            labels=["certificate"],
+        )
+        for name, state in sorted(self._certificates.states.items()):
+            if state.pair is not None:
+                ends.add_metric([name], state.pair.not_after.timestamp())
+            broken.add_metric([name], float(bool(state.trouble)))
+        yield from (ends, broken)
+
+
+async def changed(certificates: Certificates, hosts: Callable[[], Iterable[str]]) -> None:
+    """Return once something changed; `hosts` gives the host names of all gateways."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        if await asyncio.to_thread(certificates.refresh, hosts()):
+            return
