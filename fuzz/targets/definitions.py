@@ -5,7 +5,7 @@ The first byte says which: `J` for JSON, else YAML.
 
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from igw_model.deployment import parse_deployment
@@ -19,7 +19,8 @@ from igw_xds.settings import DataPlane
 
 WATCHED = ("igw_model", "igw_store", "igw_xds", "yaml")
 MAX_BYTES = 4096
-_FOLDER = Path(mkdtemp(prefix="igw-fuzz-"))
+_TEMPORARY = TemporaryDirectory(prefix="igw-fuzz-")
+_FOLDER = Path(_TEMPORARY.name)
 
 
 def check(data: bytes) -> None:
