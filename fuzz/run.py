@@ -1,6 +1,7 @@
 """One target tried for a time: a process under bounds, and what libFuzzer says of it at its end."""
 
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -67,7 +68,7 @@ def _process(name: str, seconds: int, folder: Path, broken: Path, output: Any) -
     options: dict[str, Any] = {
         "max_total_time": seconds,
         "timeout": _STUCK_SECONDS,
-        "rss_limit_mb": MEMORY_MB,
+        "rss_limit_mb": MEMORY_MB + _inherited_mb(),
         "artifact_prefix": f"{broken}/",
         "print_final_stats": 1,
     }
@@ -84,6 +85,11 @@ def _process(name: str, seconds: int, folder: Path, broken: Path, output: Any) -
         timeout=seconds + _GRACE_SECONDS,
         check=False,
     ).returncode
+
+
+def _inherited_mb() -> int:
+    """Give what counts as a new process's peak before it has done anything: Linux takes its starter's for it."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _read(name: str, seconds: int, text: str, broke: str) -> Tried:
