@@ -66,7 +66,7 @@ def test_an_envoy_in_step_runs_what_it_should(gateway: Running) -> None:
     assert (compared(gateway).status, compared(gateway).lines) == (0, ["local runs what it should."])
     resources = Api(gateway).call("GET", "proxies/local/resources")["resources"]
     assert {kind: len(names) > 0 for kind, names in resources.items()} == dict.fromkeys(
-        ("cds", "eds", "lds", "srds", "rds"), True
+        ("cds", "eds", "sds", "lds", "srds", "rds"), True
     )
 
 

@@ -125,7 +125,7 @@ def _without_examples(gateway: Running) -> str:
     """Give the output without what `igw up --demo` shows on purpose: the demo's own two tokens, and how to use them."""
     own = gateway.ready["tokens"].values()
     lines = gateway.output().splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith("curl ") and line.strip() not in own)
+    return "".join(line for line in lines if not line.strip().startswith("curl ") and line.strip() not in own)
 
 
 def test_what_the_parts_keep(used: Running, shared_cache: RedisServer) -> None:

@@ -43,9 +43,10 @@ class Api:
         return spec
 
     def said(self, kind: str, object_id: str) -> tuple[str, dict[str, str]]:
-        """Give an object's status, and its conditions' messages by type and reason."""
+        """Give an object's status, and its conditions' messages by type and reason, but for those of certificates."""
         found = self.call("GET", f"{kind}s/{object_id}")[kind]["status"]
-        conditions = {f"{c['type']} {c['reason']}": c["message"] for c in found["conditions"]}
+        said = {f"{c['type']} {c['reason']}": c["message"] for c in found["conditions"]}
+        conditions = {key: message for key, message in said.items() if not key.startswith("CertificateReady")}
         return found["status"].removeprefix("STATUS_"), conditions
 
     def status(self, kind: str, object_id: str) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 
 import structlog
 from igw_certs.authority import Authority
+from igw_certs.files import PRIVATE, PUBLIC, UnreadableError, content, place
 from igw_certs.folder import Certificate, Watched
-from igw_certs.pair import KeyPair
+from igw_certs.pair import BadPairError, KeyPair, read_pair
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -21,6 +22,7 @@ from igw_xds.observation import Coverage
 
 log = structlog.get_logger(__name__)
 
+CHAIN, KEY = "local.crt", "local.key"
 LOCAL = "local"
 """The name of the local authority's certificate."""
 LOOPBACK = (("localhost",), ("127.0.0.1", "::1"))
@@ -36,12 +38,17 @@ MOST_LOCAL_HOSTS = 1000
 class Certificates:
     """What Envoys are to show now; `refresh` looks for what changed."""
 
-    def __init__(self, folder: Path | None = None, authority: Authority | None = None) -> None:
-        """Know nothing yet. With an `authority`, host names that no certificate has get one of its own."""
+    def __init__(
+        self, folder: Path | None = None, authority: Authority | None = None, kept: Path | None = None
+    ) -> None:
+        """Know nothing yet. With an `authority`, host names that no certificate has get one of its own.
+
+        It is in the folder `kept` for the next start: a control plane that comes back changes nothing.
+        """
         self._watched = None if folder is None else Watched(folder, LOOK_SECONDS)
         self._authority = authority
-        self._local: KeyPair | None = None
-        self._local_hosts: tuple[str, ...] = ()
+        self._kept = kept
+        self._local = None if kept is None else _read(kept)
         self._said: Mapping[str, str] = {}
         self._seen: tuple[object, ...] = ()
         self.states: Mapping[str, Certificate] = {}
@@ -119,8 +126,14 @@ class Certificates:
         names, addresses = LOOPBACK
         lacking = sorted(host for host in {*names, *hosts} if _of(others, host, now) is None)
         wanted = tuple(lacking[:MOST_LOCAL_HOSTS])
-        if self._local is None or wanted != self._local_hosts or self._local.not_after - now < RENEWED:
-            self._local, self._local_hosts = authority.issue_server(wanted, addresses), wanted
+        if (
+            self._local is None
+            or set(wanted) != set(self._local.names)
+            or self._local.not_after - now < RENEWED
+        ):
+            self._local = authority.issue_server(wanted, addresses)
+            if self._kept is not None:
+                place(self._kept, {CHAIN: (self._local.chain, PUBLIC), KEY: (self._local.key, PRIVATE)})
         left_out = len(lacking) - len(wanted)
         return Certificate(LOCAL, self._local, f"no room for {left_out} host names" if left_out else "")
 
@@ -131,6 +144,14 @@ class Certificates:
             if self._said.get(name) != text:
                 log.warning("a certificate needs care", certificate=name, trouble=text)
         self._said = said
+
+
+def _read(folder: Path) -> KeyPair | None:
+    """Give the pair that an earlier run has left, if it left one."""
+    try:
+        return read_pair(content(folder / CHAIN), content(folder / KEY))
+    except (UnreadableError, BadPairError):
+        return None
 
 
 def _of(states: Mapping[str, Certificate], host: str, now: datetime) -> Certificate | None:

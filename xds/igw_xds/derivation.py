@@ -97,7 +97,7 @@ class Derivation:
         self.bare = snapshot_of(Plan(), data_plane)
         """What a zone without gateways is served: the listener and the services' clusters alone."""
         self._domain, self._data_plane, self._place = domain, data_plane, place
-        self._certificates = NO_CERTIFICATES
+        self.certificates = NO_CERTIFICATES
         self._state = _State()
 
     @property
@@ -136,12 +136,12 @@ class Derivation:
 
     def certify(self, certificates: Certificates) -> None:
         """Take what Envoys are to show to clients from now on, in every zone."""
-        gone, come = (of_everyone(self._data_plane, those) for those in (self._certificates, certificates))
+        gone, come = (of_everyone(self._data_plane, those) for those in (self.certificates, certificates))
         edit = {kind: Edit(list(come[kind]), [r.name for r in gone[kind]]) for kind in (SECRET, LISTENER)}
         self.bare = Zone(self.bare).edited(edit).snapshot
         zones = {key: zone.edited(edit) for key, zone in self._state.zones.items()}
         snapshots = MappingProxyType({key: zone.snapshot for key, zone in zones.items()})
-        self._certificates = certificates
+        self.certificates = certificates
         self._state = replace(self._state, zones=zones, snapshots=snapshots)
 
     def _after(self, state: _State, change: Change, owners: Mapping[str, KeyOwner]) -> _State:

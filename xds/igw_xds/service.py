@@ -114,7 +114,7 @@ class Plane:
         self.inspection = Inspection(self.fleet, self.zones, lambda: [str(error) for error in self.errors])
         authority = settings.local_authority
         self.certificates = Certificates(
-            settings.certificates, None if authority is None else Authority.kept(authority)
+            settings.certificates, None if authority is None else Authority.kept(authority), authority
         )
         self.subjects = Subjects(settings.domain, zoning, owner=self.derivation.owner)
         if settings.data_plane.https is not None:
@@ -168,9 +168,6 @@ async def serve(
     reporter = Reporter(store, state.news, state.subjects, zones.clients, lambda: zones.behind)
     listening = listening_socket("xds, operations", settings.ops.host, settings.ops.port)
     discovery = listening_socket("xds, gRPC", settings.grpc.host, settings.grpc.port)
-    if state.certificates.watched:
-        await asyncio.to_thread(state.certificates.refresh, ())
-        state.derivation.certify(state.certificates.pairs)
     parts = [
         _follow_certificates(reporter, state),
         _follow_files(file_states, store, state),
@@ -278,9 +275,17 @@ async def _follow_certificates(reporter: Reporter, state: Plane) -> None:
     while True:
         await changed(state.certificates, state.hosts)
         async with state.publishing:
-            state.derivation.certify(state.certificates.pairs)
             await _publish(Change(whole=False), {}, reporter, state)
         state.news.changed((Kind.GATEWAY, gateway_id) for gateway_id in state.derivation.world.gateways)
+
+
+async def _certify(state: Plane) -> None:
+    """Have certificates for what is served now: at first, and for new host names where we sign for them ourselves."""
+    certificates = state.certificates
+    if certificates.watched and (certificates.names_hosts or not certificates.states):
+        await asyncio.to_thread(certificates.refresh, state.hosts())
+    if certificates.pairs != state.derivation.certificates:
+        state.derivation.certify(certificates.pairs)
 
 
 async def _publish(change: Change, owners: Mapping[str, KeyOwner], reporter: Reporter, state: Plane) -> float:
@@ -289,6 +294,7 @@ async def _publish(change: Change, owners: Mapping[str, KeyOwner], reporter: Rep
     made = state.derivation
     with _uncollected() if change.whole else contextlib.nullcontext():
         await _take(made, change, owners)
+        await _certify(state)
         state.zones.publish(made.snapshots, made.bare)
         state.zones.spell(_zones(change, made.world))
         reporter.publish(change, made.world, made.snapshots, owners)
