@@ -31,6 +31,8 @@ from igw_certs.pair import BadPairError, KeyPair, PrivateKey, is_name, issued, r
 
 CERTIFICATE = "ca.crt"
 KEY = "ca.key"
+LOOPBACK = (("localhost",), ("127.0.0.1", "::1"))
+"""Names and addresses of what serves this machine alone."""
 DAYS = 90
 OWN_DAYS = 3650
 CLOCKS_APART = timedelta(minutes=5)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -81,11 +81,11 @@ class Credentials(Collector):
 
     def server_context(self, alpn: Sequence[str] = ALPN) -> ssl.SSLContext:
         """Give a context for servers: TLS 1.2 and above, and nobody without a certificate of our authorities."""
-        return _Following.of(self, ssl.PROTOCOL_TLS_SERVER, alpn)
+        return Following.of(ssl.PROTOCOL_TLS_SERVER, self.current, _filling(alpn))
 
     def client_context(self, alpn: Sequence[str] = ALPN) -> ssl.SSLContext:
         """Give a context for clients: TLS 1.2 and above; the server's certificate must be for its name or address."""
-        return _Following.of(self, ssl.PROTOCOL_TLS_CLIENT, alpn)
+        return Following.of(ssl.PROTOCOL_TLS_CLIENT, self.current, _filling(alpn))
 
     def call_context(self, alpn: Sequence[str] = ALPN) -> ssl.SSLContext:
         """Give a context for one call to a process of ours: of the server no name, but its identity is to be asked."""
@@ -129,22 +129,28 @@ class Credentials(Collector):
         log.info("tls_files_renewed", not_after=self._material.pair.not_after.isoformat())
 
 
-class _Following(ssl.SSLContext):
-    """A context that gives each connection to one of the files as they are then; those under way keep theirs."""
+T = TypeVar("T")
 
-    _credentials: Credentials
-    _material: Material
+
+class Following(ssl.SSLContext):
+    """A context that gives each connection to one of what is good then; those under way keep theirs."""
+
+    _source: Callable[[], Any]
+    _fill: Callable[[ssl.SSLContext, Any], None]
+    _filled_with: Any
     _present: ssl.SSLContext
-    _alpn: Sequence[str]
 
     @classmethod
-    def of(cls, credentials: Credentials, protocol: int, alpn: Sequence[str]) -> Self:
-        """Give a context; it is complete of itself, for those that look at it."""
+    def of(cls, protocol: int, source: Callable[[], T], fill: Callable[[ssl.SSLContext, T], None]) -> Self:
+        """Give a context; it is complete of itself, for those that look at it.
+
+        `source` gives what is good now, the same object while it is; `fill` completes a context with it.
+        """
         context = cls(protocol)
-        context._credentials, context._alpn = credentials, tuple(alpn)
-        context._material = credentials.current()
-        _fill(context, context._material, alpn)
-        context._present = _filled(protocol, context._material, alpn)
+        context._source, context._fill = source, fill
+        context._filled_with = source()
+        fill(context, context._filled_with)
+        context._present = _filled(protocol, fill, context._filled_with)
         return context
 
     def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
@@ -156,17 +162,21 @@ class _Following(ssl.SSLContext):
         return self._now().wrap_socket(*arguments, **named)
 
     def _now(self) -> ssl.SSLContext:
-        material = self._credentials.current()
-        if material is not self._material:
-            self._present = _filled(self.protocol, material, self._alpn)
-            self._material = material
+        good = self._source()
+        if good is not self._filled_with:
+            self._present = _filled(self.protocol, self._fill, good)
+            self._filled_with = good
         return self._present
 
 
-def _filled(protocol: int, material: Material, alpn: Sequence[str]) -> ssl.SSLContext:
+def _filled(protocol: int, fill: Callable[[ssl.SSLContext, T], None], good: T) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
-    _fill(context, material, alpn)
+    fill(context, good)
     return context
+
+
+def _filling(alpn: Sequence[str]) -> Callable[[ssl.SSLContext, Material], None]:
+    return lambda context, material: _fill(context, material, tuple(alpn))
 
 
 def _fill(context: ssl.SSLContext, material: Material, alpn: Sequence[str]) -> None:
@@ -178,14 +188,19 @@ def _fill(context: ssl.SSLContext, material: Material, alpn: Sequence[str]) -> N
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
     context.load_verify_locations(cadata=material.authorities.decode("ascii"))
-    with in_memory(material.pair.chain + material.pair.key) as path:
+    show(context, material.pair, alpn)
+
+
+def show(context: ssl.SSLContext, pair: KeyPair, alpn: Sequence[str]) -> None:
+    """Have a context show a pair, and offer protocols. Raises ssl.SSLError for what OpenSSL does not take."""
+    with _in_memory(pair.chain + pair.key) as path:
         context.load_cert_chain(path)
     if alpn:
         context.set_alpn_protocols(list(alpn))
 
 
 @contextmanager
-def in_memory(data: bytes) -> Iterator[str]:
+def _in_memory(data: bytes) -> Iterator[str]:
     """Give a path to data that is in no file system: OpenSSL, by way of `ssl`, reads keys from paths alone."""
     descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
     with os.fdopen(descriptor, "wb") as file:
@@ -213,7 +228,7 @@ def _read(tls: ServerTls) -> Material:
         raise BadFilesError(f"{tls.cert} says of nobody who it is: it must have one URI, {form}")
     material = Material(pair, authorities, identity)
     try:
-        _filled(ssl.PROTOCOL_TLS_SERVER, material, ALPN)
+        _filled(ssl.PROTOCOL_TLS_SERVER, _filling(ALPN), material)
     except ssl.SSLError as error:
         raise BadFilesError(f"{tls.cert}, {tls.key} and {tls.ca} cannot be used: {error.reason}") from None
     return material

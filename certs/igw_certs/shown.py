@@ -8,11 +8,10 @@ import ssl
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
 
 import structlog
 
-from igw_certs.contexts import ALPN, in_memory
+from igw_certs.contexts import ALPN, Following, show
 from igw_certs.folder import Watched
 from igw_certs.pair import KeyPair
 
@@ -51,36 +50,9 @@ class Shown:
 
     def context(self, alpn: Sequence[str] = ALPN) -> ssl.SSLContext:
         """Give a context for servers, TLS 1.2 and above."""
-        return _Following.of(self, alpn)
 
+        def fill(context: ssl.SSLContext, pair: KeyPair) -> None:
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            show(context, pair, alpn)
 
-class _Following(ssl.SSLContext):
-    """A context that gives each connection to one of the pair as it is then; those under way keep theirs."""
-
-    _shown: Shown
-    _pair: KeyPair
-    _present: ssl.SSLContext
-    _alpn: Sequence[str]
-
-    @classmethod
-    def of(cls, shown: Shown, alpn: Sequence[str]) -> Self:
-        context = cls(ssl.PROTOCOL_TLS_SERVER)
-        context._shown, context._alpn, context._pair = shown, tuple(alpn), shown.current()
-        context._present = _filled(context._pair, alpn)
-        return context
-
-    def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
-        """As `ssl` says; asyncio and uvloop call it for each connection."""
-        pair = self._shown.current()
-        if pair is not self._pair:
-            self._present, self._pair = _filled(pair, self._alpn), pair
-        return self._present.wrap_bio(*arguments, **named)
-
-
-def _filled(pair: KeyPair, alpn: Sequence[str]) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with in_memory(pair.chain + pair.key) as path:
-        context.load_cert_chain(path)
-    context.set_alpn_protocols(list(alpn))
-    return context
+        return Following.of(ssl.PROTOCOL_TLS_SERVER, self.current, fill)

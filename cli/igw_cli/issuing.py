@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from igw_certs.authority import CERTIFICATE, Authority, AuthorityError
+from igw_certs.authority import CERTIFICATE, LOOPBACK, Authority, AuthorityError
 from igw_certs.files import PRIVATE, PUBLIC, place
 from igw_certs.identity import TRUST_DOMAIN, Identity, Role
 from igw_certs.pair import KeyPair
@@ -12,8 +12,6 @@ from igw_cli.client import Exit, FailedError
 
 CHAIN, KEY = "tls.crt", "tls.key"
 SERVICES = (Role.XDS, Role.EXTAUTH, Role.EXTPROC, Role.COLLECTOR)
-LOOPBACK = (("localhost",), ("127.0.0.1", "::1"))
-"""Where a service is reached when nothing else is said."""
 Places = tuple[Sequence[str], Sequence[str]]
 """Names and addresses."""
 

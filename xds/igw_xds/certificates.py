@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from igw_certs.authority import Authority
-from igw_certs.files import PRIVATE, PUBLIC, UnreadableError, content, place
-from igw_certs.folder import Certificate, Watched
-from igw_certs.pair import BadPairError, KeyPair, read_pair
+from igw_certs.authority import LOOPBACK, Authority
+from igw_certs.files import PRIVATE, PUBLIC, place
+from igw_certs.folder import Bad, Certificate, Watched, scan
+from igw_certs.pair import KeyPair
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -22,10 +22,8 @@ from igw_xds.observation import Coverage
 
 log = structlog.get_logger(__name__)
 
-CHAIN, KEY = "local.crt", "local.key"
 LOCAL = "local"
 """The name of the local authority's certificate."""
-LOOPBACK = (("localhost",), ("127.0.0.1", "::1"))
 LOOK_SECONDS = 0.5
 EXPIRING = timedelta(days=14)
 """Before its end a certificate is warned of: Let's Encrypt's are renewed 30 days before theirs."""
@@ -48,7 +46,7 @@ class Certificates:
         self._watched = None if folder is None else Watched(folder, LOOK_SECONDS)
         self._authority = authority
         self._kept = kept
-        self._local = None if kept is None else _read(kept)
+        self._local = None if kept is None else _left(kept)
         self._said: Mapping[str, str] = {}
         self._seen: tuple[object, ...] = ()
         self.states: Mapping[str, Certificate] = {}
@@ -133,7 +131,7 @@ class Certificates:
         ):
             self._local = authority.issue_server(wanted, addresses)
             if self._kept is not None:
-                place(self._kept, {CHAIN: (self._local.chain, PUBLIC), KEY: (self._local.key, PRIVATE)})
+                _leave(self._kept, self._local)
         left_out = len(lacking) - len(wanted)
         return Certificate(LOCAL, self._local, f"no room for {left_out} host names" if left_out else "")
 
@@ -146,12 +144,17 @@ class Certificates:
         self._said = said
 
 
-def _read(folder: Path) -> KeyPair | None:
-    """Give the pair that an earlier run has left, if it left one."""
-    try:
-        return read_pair(content(folder / CHAIN), content(folder / KEY))
-    except (UnreadableError, BadPairError):
-        return None
+def _left(kept: Path) -> KeyPair | None:
+    """Give the pair that an earlier run has left, if it left one that is good."""
+    found = scan(kept).get(LOCAL)
+    return None if isinstance(found, Bad) else found
+
+
+def _leave(kept: Path, pair: KeyPair) -> None:
+    """Keep a pair for the next run, where `igw certs show` finds it."""
+    folder = kept / LOCAL
+    folder.mkdir(exist_ok=True)
+    place(folder, {"tls.crt": (pair.chain, PUBLIC), "tls.key": (pair.key, PRIVATE)})
 
 
 def _of(states: Mapping[str, Certificate], host: str, now: datetime) -> Certificate | None:
