@@ -46,7 +46,8 @@ RUN for packages in /usr/lib/python3/dist-packages /usr/local/lib/python3*/site-
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
     && groupadd --gid 10001 igw \
     && useradd --uid 10001 --gid igw --home-dir /var/lib/igw --no-log-init --shell /usr/sbin/nologin igw \
-    && install -d -o igw -g igw -m 700 /var/lib/igw /run/igw
+    && install -d -o igw -g igw -m 700 /var/lib/igw /run/igw /etc/igw/tls /etc/igw/tls/xds /etc/igw/tls/proxy \
+        /etc/igw/tls/extauth /etc/igw/tls/extproc /etc/igw/tls/collector /etc/igw/tls/api
 COPY --from=packages /opt/igw /opt/igw
 # --- so far as in envoy/Dockerfile ---
 COPY --from=project /own /

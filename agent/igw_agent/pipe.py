@@ -11,6 +11,7 @@ import grpc.aio
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from igw_agent.cache import Stream
+from igw_agent.racing import until_one_is_over
 
 Answering = Callable[[bytes], list[bytes]]
 """A stream that answers by itself: a request in, responses out."""
@@ -32,11 +33,11 @@ class Pipe:
 
     async def through(self, call: Any) -> str:
         """Pass messages on, both ways, until one end is over; say why."""
-        return await first_over(self._up(call), self._down(call))
+        return await _first_over(self._up(call), self._down(call))
 
     async def answered(self, answering: Answering, request: bytes, until: Coroutine[Any, Any, str]) -> str:
         """Answer this request and all that follow, until Envoy's end is over or the other is; say why."""
-        return await first_over(self._answer(answering, request), until)
+        return await _first_over(self._answer(answering, request), until)
 
     def heard(self, request: bytes) -> bytes:
         """Overhear what Envoy says."""
@@ -81,13 +82,6 @@ def reason(error: grpc.aio.AioRpcError) -> str:
     return f"{error.code().name}: {error.details()}"
 
 
-async def first_over(*works: Coroutine[Any, Any, str]) -> str:
-    """Run all until one is over, end the others, and give what that one gave. Raises what it raised."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return next(task.result() for task in tasks if task in done)
+async def _first_over(*works: Coroutine[Any, Any, str]) -> str:
+    """Give what the first that was over gave. Raises what it raised."""
+    return (await until_one_is_over(*works))[0].result()

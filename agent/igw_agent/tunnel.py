@@ -15,6 +15,8 @@ import structlog
 from igw_certs.contexts import Credentials, peer_identity
 from igw_certs.identity import Role
 
+from igw_agent.racing import until_one_is_over
+
 _PIECE: Final = 64 * 1024
 _CONNECT_SECONDS: Final = 5.0
 _NEXT_ADDRESS_SECONDS: Final = 0.25
@@ -90,17 +92,7 @@ class Tunnel:
 
 async def _relayed(near: Streams, far: Streams) -> None:
     """Pass on bytes, both ways, until one end is over. Raises OSError when one broke."""
-    pumps = [
-        asyncio.create_task(_pumped(near[0], far[1])),
-        asyncio.create_task(_pumped(far[0], near[1])),
-    ]
-    try:
-        done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
-    for pump in done:
+    for pump in await until_one_is_over(_pumped(near[0], far[1]), _pumped(far[0], near[1])):
         pump.result()
 
 

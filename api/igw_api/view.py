@@ -4,6 +4,7 @@ from typing import Any
 
 from igw_model.record import Record
 from igw_model.status import Condition, Observed, Status, Truth
+from igw_model.status import phase as status_of
 
 from igw_api.moments import moment_text
 
@@ -12,12 +13,8 @@ _SERVED = {Status.READY, Status.UPDATING}
 
 
 def phase(record: Record) -> Status:
-    """Give an object's status: what was seen of this very generation, else that it is awaited."""
-    if record.deleting:
-        return Status.DELETING
-    if record.observed is not None and record.observed.generation == record.generation:
-        return record.observed.status
-    return Status.CREATING if record.generation == 1 else Status.UPDATING
+    """Give an object's status."""
+    return status_of(record.generation, record.observed, deleting=record.deleting)
 
 
 def was_ready(record: Record) -> bool:

@@ -1,11 +1,12 @@
 """One row under load, and alone on one connection: what wrk saw, and what it cost. Then the medians over the rounds."""
 
+import itertools
 import json
 import os
 import statistics
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from tax.processes import FailedError, cpu_seconds, megabytes
@@ -42,15 +43,31 @@ class Measure:
 
 
 def rounds(load: Load, stage: Stage, wanted: Sequence[Row], count: int) -> dict[Row, Measure]:
-    """Measure every row in every round, each beside plain in the same round; give the medians."""
+    """Measure every row in every round, each beside plain in the same round; give the medians.
+
+    Who begins with a body is another one in each round: a row may pay for what the one before has left.
+    """
     measured: dict[Row, list[Measure]] = {row: [] for row in wanted}
-    for _ in range(count):
-        plain: Measure | None = None
-        for row, measures in measured.items():
-            measure = _measure(load, stage, row, None if row.proxy is Proxy.PLAIN else plain)
-            plain = measure if row.proxy is Proxy.PLAIN else plain
-            measures.append(measure)
+    for turn, (_, same) in itertools.product(range(count), _by_body(wanted)):
+        first = turn % len(same)
+        found = {row: _measure(load, stage, row) for row in (*same[first:], *same[:first])}
+        [plain] = [measure for row, measure in found.items() if row.proxy is Proxy.PLAIN]
+        for row, measure in found.items():
+            measured[row].append(_beside(measure, plain))
     return {row: _median(measures) for row, measures in measured.items()}
+
+
+def _by_body(wanted: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    return [(name, list(same)) for name, same in itertools.groupby(wanted, lambda row: row.body.name)]
+
+
+def _beside(measure: Measure, plain: Measure) -> Measure:
+    return replace(
+        measure,
+        ratio=measure.throughput / plain.throughput,
+        added_p50_us=measure.p50_us - plain.p50_us,
+        added_p99_us=measure.p99_us - plain.p99_us,
+    )
 
 
 def warm_up(load: Load, stage: Stage, wanted: Sequence[Row]) -> None:
@@ -59,21 +76,21 @@ def warm_up(load: Load, stage: Stage, wanted: Sequence[Row]) -> None:
         _apply(load, stage, row, row.body.connections)
 
 
-def _measure(load: Load, stage: Stage, row: Row, plain: Measure | None) -> Measure:
+def _measure(load: Load, stage: Stage, row: Row) -> Measure:
+    """Measure a row by itself; what it is beside plain comes after."""
     envoy, extproc = stage.envoys[row.proxy].pid, stage.extproc
     before = cpu_seconds(envoy), cpu_seconds(extproc)
     seen = _apply(load, stage, row, row.body.connections)
     after = cpu_seconds(envoy), cpu_seconds(extproc)
     memory = megabytes(envoy), megabytes(extproc)
     alone = _apply(load, stage, row, 1)
-    throughput = seen["requests"] / seen["seconds"]
     return Measure(
-        throughput,
-        throughput / plain.throughput if plain else 1.0,
+        seen["requests"] / seen["seconds"],
+        1.0,
         alone["p50_us"],
         alone["p99_us"],
-        alone["p50_us"] - plain.p50_us if plain else 0.0,
-        alone["p99_us"] - plain.p99_us if plain else 0.0,
+        0.0,
+        0.0,
         (after[0] - before[0]) / seen["requests"] * 1e6,
         (after[1] - before[1]) / seen["requests"] * 1e6,
         *memory,

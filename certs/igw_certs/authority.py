@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -120,9 +121,37 @@ class Authority:
 
         `names` and `addresses` are where it is reached, for clients that do not read the identity.
         """
-        uri = x509.UniformResourceIdentifier(identity.uri(self.trust_domain))
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        return self._issue([uri, *_general_names(names, addresses)], days, usages)
+        return self._issue(self._identity_names(identity, names, addresses), days, usages)
+
+    def stands_by(
+        self,
+        pair: KeyPair,
+        identity: Identity,
+        left: timedelta,
+        names: Sequence[str] = (),
+        addresses: Sequence[str] = (),
+    ) -> bool:
+        """Say whether a pair is what `issue_identity` would give, and good for longer than `left`.
+
+        Raises AuthorityError for names and addresses that are none.
+        """
+        wanted = self._identity_names(identity, names, addresses)
+        leaf, now = x509.load_pem_x509_certificate(pair.chain), self._clock()
+        return pair.not_before <= now < pair.not_after - left and self._signed(leaf) and _is_for(leaf, wanted)
+
+    def _identity_names(
+        self, identity: Identity, names: Sequence[str], addresses: Sequence[str]
+    ) -> list[x509.GeneralName]:
+        uri = x509.UniformResourceIdentifier(identity.uri(self.trust_domain))
+        return [uri, *_general_names(names, addresses)]
+
+    def _signed(self, leaf: x509.Certificate) -> bool:
+        try:
+            leaf.verify_directly_issued_by(self._own)
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            return False
+        return True
 
     def _issue(
         self, names: Sequence[x509.GeneralName], days: float, usages: Sequence[x509.ObjectIdentifier]
@@ -209,6 +238,14 @@ def _general_names(names: Sequence[str], addresses: Sequence[str]) -> list[x509.
         *map(x509.DNSName, unique),
         *(x509.IPAddress(_address(text)) for text in dict.fromkeys(addresses)),
     ]
+
+
+def _is_for(leaf: x509.Certificate, names: Sequence[x509.GeneralName]) -> bool:
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
+    return set(found) == set(names)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:

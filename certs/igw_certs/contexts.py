@@ -95,7 +95,8 @@ class Credentials(Collector):
         return context
 
     def collect(self) -> Iterator[Metric]:
-        """Give to Prometheus when the own certificate ends, and what became of changed files."""
+        """Give to Prometheus when the own certificate ends, and what became of changed files, which this looks for."""
+        material = self.current()
         reloads = CounterMetricFamily(
             "igw_tls_reloads",
             "Changes of this process's own TLS files, by what came of them.",
@@ -107,7 +108,7 @@ class Credentials(Collector):
         yield GaugeMetricFamily(
             "igw_tls_not_after_seconds",
             "When this process's own certificate ends, in Unix time.",
-            value=self._material.pair.not_after.timestamp(),
+            value=material.pair.not_after.timestamp(),
         )
 
     def _look(self) -> None:

@@ -6,28 +6,17 @@ names, its path of plain letters. Whether the certificate is trusted is asked wh
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 
 from cryptography import x509
 
 from igw_certs.pair import UNREADABLE
+from igw_certs.role import Role as Role
 
 TRUST_DOMAIN = "igw.internal"
 """Where nothing else is set."""
 _TRUST_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9._-]{0,253}[a-z0-9])?")
 _ZONE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,255}")
 _PATH = re.compile(r"/igw/(?P<role>[a-z]+)(/zone/(?P<zone>[^/]+))?")
-
-
-class Role(StrEnum):
-    """What a process does; `api` is an operator's tool that calls the others' ports."""
-
-    PROXY = "proxy"
-    XDS = "xds"
-    EXTAUTH = "extauth"
-    EXTPROC = "extproc"
-    COLLECTOR = "collector"
-    API = "api"
 
 
 @dataclass(frozen=True, slots=True)

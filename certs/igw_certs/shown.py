@@ -7,12 +7,13 @@ processes both sides show a certificate: `contexts`.
 import ssl
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from igw_certs.contexts import ALPN, Following, show
-from igw_certs.folder import Watched
+from igw_certs.folder import Certificate, Watched
 from igw_certs.pair import KeyPair
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,7 @@ class Shown:
         [certificate] = found.values()
         if certificate.pair is None:
             raise NoPairError(f"{folder}: {certificate.trouble}")
-        self._pair = certificate.pair
+        self._pair, self._certificate = certificate.pair, certificate
         self._lock = threading.Lock()
 
     def current(self) -> KeyPair:
@@ -43,10 +44,15 @@ class Shown:
         with self._lock:
             if self._watched.refresh():
                 for certificate in self._watched.state().values():
-                    self._pair = certificate.pair or self._pair
+                    self._pair, self._certificate = certificate.pair or self._pair, certificate
                     if certificate.trouble:
                         log.warning("tls_files_bad", reason=certificate.trouble, served="the ones before")
             return self._pair
+
+    def certificate(self) -> Certificate:
+        """Give what is shown now, and what is wrong with the files."""
+        pair = self.current()
+        return replace(self._certificate, pair=pair)
 
     def context(self, alpn: Sequence[str] = ALPN) -> ssl.SSLContext:
         """Give a context for servers, TLS 1.2 and above."""

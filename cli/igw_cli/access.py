@@ -1,4 +1,4 @@
-"""Which server the client commands ask, and with which token: what is set where in, one choice out.
+"""Which server the client commands ask, with which token, and whom they trust: what is set where in, one choice out.
 
 The first that says something counts: option, environment, configuration file, what `igw up` left in the state
 folder. A token goes only where it belongs: one from the file to the file's server, the local one to this machine.
@@ -16,7 +16,7 @@ from igw_cli.client import Exit, FailedError, is_loopback
 from igw_cli.state import admin_token
 
 LOCAL_SERVER = "http://127.0.0.1:8081"
-_KEYS = {"server", "tokenFile"}
+_KEYS = {"server", "tokenFile", "caFile"}
 
 Server = Annotated[
     str | None, typer.Option(help=f"The management API. Also IGW_SERVER. Default: {LOCAL_SERVER}.")
@@ -45,6 +45,7 @@ class Configured:
 
     server: str | None = None
     token_file: Path | None = None
+    ca_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Access:
 
     server: str
     token: str = field(repr=False)
+    ca_file: Path | None = None
+    """The authorities that the server's certificate may be of, PEM; None: those that all clients know."""
 
 
 def access(given: Given, environment: Mapping[str, str]) -> Access:
@@ -61,7 +64,11 @@ def access(given: Given, environment: Mapping[str, str]) -> Access:
     server = checked_url(
         given.server or environment.get("IGW_SERVER") or configured.server or LOCAL_SERVER, "the server"
     )
-    return Access(server, _token(given, environment, configured, server))
+    if checked_url(configured.server or LOCAL_SERVER, "the server") != server:
+        configured = Configured()
+    token = _token(given, environment, configured.token_file, server)
+    ca_file = environment.get("IGW_CA_FILE")
+    return Access(server, token, Path(ca_file) if ca_file else configured.ca_file)
 
 
 def configuration(environment: Mapping[str, str]) -> Configured:
@@ -91,20 +98,19 @@ def _configured(path: Path, text: str, environment: Mapping[str, str]) -> Config
         raise FailedError(f"{path} must be an object of texts: {', '.join(sorted(_KEYS))}", Exit.INVALID)
     if unknown := set(document) - _KEYS:
         raise FailedError(f"{path}: unknown field {min(map(str, unknown))}", Exit.INVALID)
-    token_file = document.get("tokenFile")
-    return Configured(
-        document.get("server"),
-        None if token_file is None else _beside(path, token_file, environment),
-    )
+    token_file, ca_file = (_beside(path, document.get(key), environment) for key in ("tokenFile", "caFile"))
+    return Configured(document.get("server"), token_file, ca_file)
 
 
-def _beside(config: Path, text: str, environment: Mapping[str, str]) -> Path:
+def _beside(config: Path, text: str | None, environment: Mapping[str, str]) -> Path | None:
+    if text is None:
+        return None
     if text.startswith("~/"):
         return Path(environment.get("HOME", "/"), text[2:])
     return config.parent / text
 
 
-def _token(given: Given, environment: Mapping[str, str], configured: Configured, server: str) -> str:
+def _token(given: Given, environment: Mapping[str, str], configured: Path | None, server: str) -> str:
     if given.token:
         return given.token
     if given.token_file:
@@ -113,8 +119,8 @@ def _token(given: Given, environment: Mapping[str, str], configured: Configured,
         return token
     if path := environment.get("IGW_TOKEN_FILE"):
         return _read(Path(path))
-    if configured.token_file and checked_url(configured.server or LOCAL_SERVER, "the server") == server:
-        return _read(configured.token_file)
+    if configured:
+        return _read(configured)
     local = admin_token(Path(environment.get("IGW_STATE_DIR", ".igw")))
     if is_loopback(server) and local.exists():
         return _read(local)

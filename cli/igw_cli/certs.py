@@ -1,11 +1,11 @@
 """`igw certs`: a local authority, the key pairs that it issues to our own processes, and what lies in a folder."""
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from igw_certs.role import Role
 
 from igw_cli.client import Exit, FailedError
 from igw_cli.options import ip_address
@@ -19,17 +19,6 @@ certs = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
-
-
-class Role(StrEnum):
-    """What a process does: `igw_certs.identity.Role`, which the help would have to wait for."""
-
-    PROXY = "proxy"
-    XDS = "xds"
-    EXTAUTH = "extauth"
-    EXTPROC = "extproc"
-    COLLECTOR = "collector"
-    API = "api"
 
 
 def _name(text: str) -> str:
@@ -115,30 +104,36 @@ def issue(
         ),
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long it is good.")] = 90,
+    renew_before: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="DAYS",
+            help="Write nothing where --out has what would be issued, good for more than DAYS still: for timers.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Issue the certificate of one of our processes, anew if there is one: who runs follows the files.
 
     The authority's key stays where it is: take the folder of --out, and no more, to where the process runs.
     """
-    from igw_certs.identity import Role as Held  # noqa: PLC0415 - see above
-
     from igw_cli import issuing  # noqa: PLC0415
 
     with told():
-        authority, identity = issuing.found_authority(ca), issuing.identity(Held(role), zone)
+        authority, identity = issuing.found_authority(ca), issuing.identity(role, zone)
         if out.resolve() == ca.resolve():
             raise FailedError(
                 "--out is the folder of --ca: its key is not to go along with others", Exit.INVALID
             )
         reached = issuing.places(identity.role, name or (), address or ())
-        pair = issuing.issue(authority, identity, reached, days)
-        issuing.install(out, pair, authority)
+        pair, made = issuing.issue(authority, identity, reached, out, days, renew_before)
     names, addresses = reached
     uri = identity.uri(authority.trust_domain)
     if as_json:
         write_json(
             {
+                "issued": made,
                 "folder": str(out),
                 "uri": uri,
                 "hostNames": names,
@@ -147,7 +142,7 @@ def issue(
             }
         )
         return
-    typer.echo(f"issued {uri}")
+    typer.echo(f"{'issued' if made else 'kept'} {uri}")
     if names or addresses:
         typer.echo(f"  reached at    {', '.join((*names, *addresses))}")
     typer.echo(f"  good until    {pair.not_after:%Y-%m-%d}")

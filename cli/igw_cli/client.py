@@ -3,10 +3,12 @@
 The one error has a message for people and the exit status of the program.
 """
 
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from ipaddress import ip_address
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -56,10 +58,19 @@ _AGAIN = {429, 502, 503, 504}
 
 
 class Client:
-    """A connection to one server; `token` is sent with each request, None for a server that asks for none."""
+    """A connection to one server; `token` is sent with each request, None for a server that asks for none.
+
+    `ca_file` has the authorities that its certificate may be of, PEM; None: those that all clients know.
+    """
 
     def __init__(
-        self, server: str, token: str | None, *, base: str = BASE, sleep: Callable[[float], None] = time.sleep
+        self,
+        server: str,
+        token: str | None,
+        *,
+        base: str = BASE,
+        sleep: Callable[[float], None] = time.sleep,
+        ca_file: Path | None = None,
     ) -> None:
         headers = {"accept": "application/json"}
         if token is not None:
@@ -72,6 +83,7 @@ class Client:
             base_url=server + base,
             headers=headers,
             timeout=TIMEOUT_SECONDS,
+            verify=True if ca_file is None else _trusting(ca_file),
             trust_env=not is_loopback(server),
         )
 
@@ -115,6 +127,15 @@ class Client:
             raise FailedError(f"{self._server} does not answer in time", Exit.UNAVAILABLE) from error
         except httpx.TransportError as error:
             raise FailedError(f"{self._server} cannot be reached: {error}", Exit.UNAVAILABLE) from error
+
+
+def _trusting(ca_file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise FailedError(
+            f"the authorities of {ca_file} cannot be read: {error.strerror}", Exit.INVALID
+        ) from error
 
 
 def is_loopback(server: str) -> bool:

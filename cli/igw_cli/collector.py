@@ -1,15 +1,14 @@
 """`igw collector`: what requests used, as Envoys tell it, kept, shown and reported."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from igw_cli.exposure import MUTUAL_TLS, InClear, check_exposure
+from igw_cli.exposure import LOOPBACK, InClear, OpsHost, service_exposure
 from igw_cli.options import LogLevel, TlsCa, TlsCert, TlsKey, TrustDomain, port_option
-from igw_cli.services import LOOPBACK, Host, explained, run_service
-from igw_cli.tls import proxies_alone, server_tls
+from igw_cli.services import Host, explained, run_guarded
+from igw_cli.tls import server_tls
 
 
 def collector(
@@ -18,6 +17,7 @@ def collector(
     ops_port: Annotated[
         int, port_option("IGW_COLLECTOR_OPS_PORT", "Port for health, metrics and usage")
     ] = 18031,
+    ops_host: OpsHost = None,
     state_dir: Annotated[
         Path | None,
         typer.Option(
@@ -74,11 +74,13 @@ def collector(
     from igw_usage.service import serve  # noqa: PLC0415 - a child pays for its own part only
     from igw_usage.settings import Settings  # noqa: PLC0415
 
+    tls = server_tls(tls_cert, tls_key, tls_ca, trust_domain, "collector")
+    ops_host, exposed = service_exposure(host, ops_host, tls=tls is not None, in_clear=in_clear)
     with explained():
         settings = Settings(
             host=host,
             port=port,
-            ops_host=host,
+            ops_host=ops_host,
             ops_port=ops_port,
             state_dir=state_dir,
             retention_days=retention_days,
@@ -89,11 +91,4 @@ def collector(
             outbox_rows=outbox_rows,
             otlp_endpoint=otlp_endpoint,
         )
-    tls = server_tls(tls_cert, tls_key, tls_ca, trust_domain, "collector")
-    exposed = check_exposure(host, "--host", MUTUAL_TLS, tls=tls is not None, in_clear=in_clear)
-
-    async def run(stop: asyncio.Event) -> None:
-        with proxies_alone(tls) as guard:
-            await serve(settings, stop, guard)
-
-    run_service("collector", log_level, run, exposed)
+    run_guarded("collector", log_level, tls, lambda stop, guard: serve(settings, stop, guard), exposed)

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "traffic": "igw_cli.traffic:traffic",
     "events": "igw_cli.get:events",
     "usage": "igw_cli.usage:usage",
+    "status": "igw_cli.status:status",
     "proxies": "igw_cli.proxies:proxies",
     "diff": "igw_cli.diff:diff",
     "validate": "igw_cli.definitions:validate",

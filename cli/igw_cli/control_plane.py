@@ -5,6 +5,7 @@ All in one event loop; the parts meet in the store, and the API may look at what
 
 import asyncio
 import contextlib
+import importlib.metadata
 import os
 import secrets
 import socket
@@ -12,9 +13,10 @@ import stat
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 from grpc import (
@@ -29,7 +31,6 @@ from igw_api.caller import Authenticate, Operation
 from igw_api.collector import collector
 from igw_api.connect import connect_routes
 from igw_api.operations import Operations
-from igw_api.proxies import Fleet
 from igw_api.settings import Settings
 from igw_certs.authority import AuthorityError
 from igw_certs.shown import NoPairError, Shown
@@ -109,13 +110,25 @@ async def run(
             stack.push_async_callback(store.aclose)
             ask = await stack.enter_async_context(wandb(checks.identity))
             kept = None if sources.state_dir is None else key_owners(sources.state_dir)
-            plane = service.Plane(control_plane, owners=KeyOwners(ask, kept, checks.seconds))
+            plane = service.Plane(
+                control_plane, owners=KeyOwners(ask, kept, checks.seconds), about=_about(sources)
+            )
             if management is not None:
                 authenticate = await stack.enter_async_context(_authentication(management))
         if management is not None and authenticate is not None:
-            await stack.enter_async_context(_api(management, authenticate, store, plane.inspection))
+            await stack.enter_async_context(_api(management, authenticate, store, plane))
         await stack.enter_async_context(_containers(sources.docker_host, store, stop))
         await service.serve(plane, store, stop, _file_states(sources, stop))
+
+
+def _about(sources: Sources) -> dict[str, Any]:
+    """Give what `igw status` says of this process."""
+    return {
+        "version": importlib.metadata.version("inference-gateway"),
+        "startedAt": datetime.now(UTC).isoformat(timespec="seconds"),
+        "store": None if sources.state_dir is None else str(database(sources.state_dir)),
+        "files": [str(path) for path in sources.files],
+    }
 
 
 async def _store(state_dir: Path | None) -> Store:
@@ -176,7 +189,7 @@ def _private(file: os.stat_result) -> bool:
 
 @contextlib.asynccontextmanager
 async def _api(
-    management: Management, authenticate: Authenticate, store: Store, fleet: Fleet
+    management: Management, authenticate: Authenticate, store: Store, plane: service.Plane
 ) -> AsyncIterator[None]:
     """Serve the API over REST, Connect and gRPC while the context is open."""
     http, grpc = management.http, management.grpc
@@ -187,11 +200,14 @@ async def _api(
             management.settings,
             clock=lambda: datetime.now(UTC),
             new_id=lambda: str(uuid.uuid4()),
-            fleet=fleet,
+            fleet=plane.inspection,
             usage=usage,
         ).call
         with _explained():
             shown = None if management.certificate is None else Shown(management.certificate)
+        if shown is not None:
+            certificate = shown.certificate
+            plane.beside.append(lambda: replace(certificate(), name="management API"))
         async with _served(call, authenticate, listening, grpc, shown):
             yield
 

@@ -15,6 +15,16 @@ InClear = Annotated[
         help="Be reached by other machines without TLS: whoever reaches a port may ask, and read what is said.",
     ),
 ]
+OpsHost = Annotated[
+    str | None,
+    typer.Option(
+        "--ops-host",
+        envvar="IGW_OPS_HOST",
+        help="Address of the operations port, which has no TLS. Default: --host where that is loopback or --in-clear "
+        "is said, else 127.0.0.1.",
+    ),
+]
+LOOPBACK = "127.0.0.1"
 MUTUAL_TLS = "--tls-cert"
 API_TLS = "--api-certificate"
 
@@ -27,13 +37,24 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def service_exposure(
+    host: str, ops_host: str | None, *, tls: bool, in_clear: bool
+) -> tuple[str, tuple[str, ...]]:
+    """Give the address of a service's operations port, and what is to be warned of.
+
+    That port has no TLS, for probes and Prometheus have no certificate of ours: other machines reach it where that is
+    said, by `ops_host` or `in_clear`. Ends the program as `check_exposure`.
+    """
+    exposed = check_exposure(host, "--host", MUTUAL_TLS, tls=tls, in_clear=in_clear)
+    ops = ops_host or (host if in_clear or is_loopback(host) else LOOPBACK)
+    if not is_loopback(ops):
+        exposed += (f"the operations port has no TLS, and listens on {ops}: keep it to those who watch",)
+    return ops, exposed
+
+
 def check_exposure(host: str, option: str, tls_option: str, *, tls: bool, in_clear: bool) -> tuple[str, ...]:
     """Give what is to be warned of. Ends the program where other machines would be answered in clear unasked."""
-    if is_loopback(host):
-        return ()
-    if tls and tls_option == MUTUAL_TLS:  # probes and Prometheus have no certificate of ours
-        return (f"{option} {host} has no TLS on the operations port: keep it to those who watch",)
-    if tls:
+    if tls or is_loopback(host):
         return ()
     if not in_clear:
         fail(

@@ -15,7 +15,7 @@ from igw_cli.state import admin_token, database, key_file
 
 NOT_INHERITED = (
     *("IGW_FILES", "IGW_STATE_DIR", "IGW_BACKEND_NETWORKS", "IGW_CERTIFICATES", "IGW_API_CERTIFICATE"),
-    *("IGW_TLS_CERT", "IGW_TLS_KEY", "IGW_TLS_CA", "IGW_TRUST_DOMAIN"),
+    *("IGW_TLS_CERT", "IGW_TLS_KEY", "IGW_TLS_CA", "IGW_TRUST_DOMAIN", "IGW_OPS_HOST"),
 )
 """What names files and folders, which `igw up` has read already, or which its children on loopback have no use for."""
 LOOPBACK = "127.0.0.1"
@@ -80,6 +80,11 @@ class Layout:
     tls: tuple[str, ...]
     """Options of HTTPS but its port, passed on as they were given."""
     log_level: str
+
+    @property
+    def https_only(self) -> bool:
+        """Say whether requests without TLS are not served."""
+        return "on" not in self.tls
 
     @property
     def bootstrap(self) -> Path:
@@ -192,6 +197,7 @@ def _xds(layout: Layout, environment: Mapping[str, str]) -> Child:
     ]
     over_http = layout.auth_transport is AuthTransport.HTTP
     extauth = ports.extauth if over_http else ports.extauth_grpc
+    scheme, port = ("https", ports.https) if layout.https_only else ("http", ports.ingress)
     return _igw(
         "xds",
         layout,
@@ -208,7 +214,7 @@ def _xds(layout: Layout, environment: Mapping[str, str]) -> Child:
         *("--state-dir", layout.state_dir),
         *("--api-port", ports.api, "--api-grpc-port", ports.api_grpc),
         *("--admin-token-file", layout.admin_token, "--admin-organization-id", layout.admin_organization),
-        *("--endpoint-scheme", "http", "--endpoint-port", ports.ingress),
+        *("--endpoint-scheme", scheme, "--endpoint-port", port),
         *layout.management,
         *optional,
         health=_url(ports.xds_ops, "readyz"),

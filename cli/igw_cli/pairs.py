@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from igw_cli.show import cell, columns, put
-from igw_cli.times import rfc3339
+from igw_cli.times import minute, rfc3339
 
 SOON = timedelta(days=14)
 
@@ -57,7 +57,7 @@ def row(name: str, found: KeyPair | Bad, now: datetime) -> Row:
         case Bad(reason):
             return Row(name, (), (), None, None, None, State.BROKEN, reason)
         case KeyPair():
-            days = (found.not_after - now) // timedelta(days=1)
+            days = days_left(found.not_after, now)
             state = _state(found, now) if found.names or found.uris else State.BROKEN
             trouble = "it is for no DNS name, and nobody's of ours" if state is State.BROKEN else ""
             return Row(name, found.names, found.uris, found.not_before, found.not_after, days, state, trouble)
@@ -66,11 +66,20 @@ def row(name: str, found: KeyPair | Bad, now: datetime) -> Row:
 
 
 def _state(pair: KeyPair, now: datetime) -> State:
-    if pair.not_after <= now:
+    state = ending(pair.not_after, now)
+    return State.EARLY if pair.not_before > now and state is not State.EXPIRED else state
+
+
+def ending(not_after: datetime, now: datetime) -> State:
+    """Say how a certificate is by its end alone."""
+    if not_after <= now:
         return State.EXPIRED
-    if pair.not_before > now:
-        return State.EARLY
-    return State.SOON if pair.not_after - now < SOON else State.GOOD
+    return State.SOON if not_after - now < SOON else State.GOOD
+
+
+def days_left(not_after: datetime, now: datetime) -> int:
+    """Give the whole days until a time; below 0 behind it."""
+    return (not_after - now) // timedelta(days=1)
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -81,7 +90,7 @@ def table(rows: Sequence[Row]) -> Table:
             shown,
             one.name,
             ", ".join((*one.uris, *one.hosts)),
-            "" if one.not_after is None else f"{one.not_after:%Y-%m-%d %H:%M} UTC",
+            "" if one.not_after is None else minute(one.not_after),
             "" if one.days is None else one.days,
             _told_state(one),
         )

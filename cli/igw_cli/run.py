@@ -193,7 +193,7 @@ class Run:
             port=layout.ports.ingress,
             address=_reachable(layout.listen),
             https_port=layout.ports.https,
-            https_only="on" not in layout.tls,
+            https_only=layout.https_only,
             authority=layout.authority / "ca.crt",
             admin=f"http://{LOOPBACK}:{layout.ports.admin}",
             domain=layout.domain,

@@ -9,14 +9,15 @@ import json
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
 from igw_model.policy import Provider
 from igw_ops import logs, process
+from igw_ops.guard import Guard
 
-from igw_cli.exposure import MUTUAL_TLS, InClear, check_exposure
+from igw_cli.exposure import LOOPBACK, InClear, OpsHost, service_exposure
 from igw_cli.options import (
     INVALID,
     MAX_BODY,
@@ -32,11 +33,13 @@ from igw_cli.options import (
 )
 from igw_cli.tls import proxies_alone, server_tls
 
+if TYPE_CHECKING:
+    from igw_certs.contexts import ServerTls
+
 log = structlog.get_logger(__name__)
 demo = typer.Typer(no_args_is_help=True, help="The servers that `igw up --demo` runs beside the gateway.")
 
 Host = Annotated[str, typer.Option(envvar="IGW_HOST", help="Address to listen on.")]
-LOOPBACK = "127.0.0.1"
 WhoamiUrl = Annotated[
     str, typer.Option(envvar="IGW_COREWEAVE_WHOAMI_URL", help="Who a CoreWeave token belongs to.")
 ]
@@ -59,6 +62,7 @@ def extauth(
     ops_port: Annotated[
         int, port_option("IGW_EXTAUTH_OPS_PORT", "Port for health, metrics and revocations")
     ] = 18012,
+    ops_host: OpsHost = None,
     workers: Annotated[
         int,
         typer.Option(
@@ -165,13 +169,15 @@ def extauth(
     from igw_extauth.service import serve  # noqa: PLC0415 - a child pays for its own part only
     from igw_extauth.settings import Settings  # noqa: PLC0415
 
+    tls = server_tls(tls_cert, tls_key, tls_ca, trust_domain, "extauth")
+    ops_host, exposed = service_exposure(host, ops_host, tls=tls is not None, in_clear=in_clear)
     with explained():
         settings = Settings(
             http_host=host,
             http_port=port,
             grpc_host=host,
             grpc_port=grpc_port,
-            ops_host=host,
+            ops_host=ops_host,
             ops_port=ops_port,
             workers=workers,
             coreweave_whoami_url=coreweave_whoami_url,
@@ -192,9 +198,8 @@ def extauth(
             tokens_per_minute=limits_tokens_per_minute,
             quota_tokens=limits_quota_tokens,
             lease_seconds=lease_seconds,
-            tls=server_tls(tls_cert, tls_key, tls_ca, trust_domain, "extauth"),
+            tls=tls,
         )
-    exposed = check_exposure(host, "--host", MUTUAL_TLS, tls=settings.tls is not None, in_clear=in_clear)
     run_service("extauth", log_level, lambda stop: serve(settings, stop), exposed)
 
 
@@ -202,6 +207,7 @@ def extproc(
     host: Host = LOOPBACK,
     port: Annotated[int, port_option("IGW_EXTPROC_PORT", "Port for Envoys (gRPC)")] = 18020,
     ops_port: Annotated[int, port_option("IGW_EXTPROC_OPS_PORT", "Port for health and metrics")] = 18021,
+    ops_host: OpsHost = None,
     max_body_bytes: MaxBody = MAX_BODY,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
@@ -214,15 +220,10 @@ def extproc(
     from igw_extproc.service import serve  # noqa: PLC0415 - a child pays for its own part only
     from igw_extproc.settings import Settings  # noqa: PLC0415
 
-    settings = Settings(host=host, port=port, ops_host=host, ops_port=ops_port, max_body_bytes=max_body_bytes)
     tls = server_tls(tls_cert, tls_key, tls_ca, trust_domain, "extproc")
-    exposed = check_exposure(host, "--host", MUTUAL_TLS, tls=tls is not None, in_clear=in_clear)
-
-    async def run(stop: asyncio.Event) -> None:
-        with proxies_alone(tls) as guard:
-            await serve(settings, stop, guard)
-
-    run_service("extproc", log_level, run, exposed)
+    ops_host, exposed = service_exposure(host, ops_host, tls=tls is not None, in_clear=in_clear)
+    settings = Settings(host, port, ops_host, ops_port, max_body_bytes)
+    run_guarded("extproc", log_level, tls, lambda stop, guard: serve(settings, stop, guard), exposed)
 
 
 @demo.command()
@@ -308,6 +309,22 @@ def run_service(
         fail(f"{service}: {error}", INVALID)
     except (OSError, ExceptionGroup) as error:
         fail(f"{service}: {_first(error)}")
+
+
+def run_guarded(
+    service: str,
+    log_level: str,
+    tls: "ServerTls | None",
+    main: Callable[[asyncio.Event, Guard | None], Awaitable[None]],
+    warnings: Sequence[str],
+) -> None:
+    """Run one service that lets in Envoys alone, where there is TLS; see `run_service`."""
+
+    async def run(stop: asyncio.Event) -> None:
+        with proxies_alone(tls) as guard:
+            await main(stop, guard)
+
+    run_service(service, log_level, run, warnings)
 
 
 def _first(error: BaseException) -> BaseException:

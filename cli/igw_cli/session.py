@@ -18,7 +18,7 @@ def session(server: str | None, token: str | None, token_file: Path | None) -> I
     """Give a client of the server that options, environment and files choose; a failure ends the program."""
     with told():
         chosen = access(Given(server, token, token_file), os.environ)
-        with Client(chosen.server, chosen.token) as client:
+        with Client(chosen.server, chosen.token, ca_file=chosen.ca_file) as client:
             yield client
 
 

@@ -26,3 +26,8 @@ def time_of(text: str, option: str, now: datetime) -> datetime:
 def rfc3339(time: datetime) -> str:
     """Give a time in UTC as the API takes it."""
     return time.isoformat().replace("+00:00", "Z")
+
+
+def minute(time: datetime) -> str:
+    """Give a time in UTC as people read it."""
+    return f"{time:%Y-%m-%d %H:%M} UTC"

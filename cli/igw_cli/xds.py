@@ -4,9 +4,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from igw_xds.settings import AuthTransport, BodyRouting, PlainHttp, StreamUsage
+from igw_xds.settings import HTTPS_PORT, AuthTransport, BodyRouting, HostPort, PlainHttp, StreamUsage
 
-from igw_cli.exposure import API_TLS, MUTUAL_TLS, InClear, check_exposure, is_loopback
+from igw_cli.exposure import (
+    API_TLS,
+    LOOPBACK,
+    InClear,
+    OpsHost,
+    check_exposure,
+    is_loopback,
+    service_exposure,
+)
 from igw_cli.options import (
     DOMAIN,
     INVALID,
@@ -44,10 +52,10 @@ from igw_cli.options import (
     network,
     port_option,
 )
-from igw_cli.services import LOOPBACK, WHOAMI_URL, Host, WhoamiUrl, explained, run_service
+from igw_cli.services import WHOAMI_URL, Host, WhoamiUrl, explained, run_service
 from igw_cli.tls import server_tls
 
-SCHEMES = {"http": 80, "https": 443}
+SCHEMES = {"http": 80, "https": HTTPS_PORT}
 EXTAUTH_LOG_PORT = 18011
 GRAPHQL_URL = "https://api.wandb.ai/graphql"
 GraphqlUrl = Annotated[str, typer.Option(envvar="IGW_WANDB_GRAPHQL_URL", help="Who a W&B key belongs to.")]
@@ -58,6 +66,7 @@ def xds(
     host: Host = LOOPBACK,
     port: Annotated[int, port_option("IGW_XDS_PORT", "Port for Envoys (gRPC, ADS)")] = 18000,
     ops_port: Annotated[int, port_option("IGW_XDS_OPS_PORT", "Port for health, metrics and status")] = 18001,
+    ops_host: OpsHost = None,
     listen: Annotated[
         str, typer.Option(help="Address that Envoys listen on for clients.")
     ] = "127.0.0.1:8080",
@@ -200,7 +209,7 @@ def xds(
     from igw_api.settings import Settings as ApiSettings  # noqa: PLC0415
     from igw_extauth.settings import Settings  # noqa: PLC0415
     from igw_xds.service import ControlPlane  # noqa: PLC0415
-    from igw_xds.settings import DataPlane, HostPort  # noqa: PLC0415
+    from igw_xds.settings import DataPlane  # noqa: PLC0415
 
     from igw_cli.control_plane import KeyChecks, Management, Sources, run  # noqa: PLC0415
     from igw_cli.management_files import offered  # noqa: PLC0415
@@ -218,9 +227,9 @@ def xds(
         fail("--http3, and --plain-http other than on, need --https HOST:PORT", INVALID)
     with explained():
         parameters = offered(parameters_file, zone)
-    asked = host_port(extauth)
+    asked, secure = host_port(extauth), None if https is None else host_port(https)
     tls = server_tls(tls_cert, tls_key, tls_ca, trust_domain, "xds")
-    exposed = check_exposure(host, "--host", MUTUAL_TLS, tls=tls is not None, in_clear=in_clear)
+    ops_host, exposed = service_exposure(host, ops_host, tls=tls is not None, in_clear=in_clear)
     if https is not None and tls is None and not is_loopback(host):
         fail(
             "the keys of --certificates would go to Envoys in clear: --https needs --tls-cert, or --host 127.0.0.1",
@@ -229,9 +238,13 @@ def xds(
     if api:
         api_tls, named = api_certificate is not None, "--host" if api_host is None else "--api-host"
         exposed += check_exposure(api_host or host, named, API_TLS, tls=api_tls, in_clear=in_clear)
+    if plain_http is PlainHttp.ON and not is_loopback(host_port(listen).host):
+        exposed += (
+            f"clients are served without TLS on {listen}, tokens and all: --plain-http redirect or off",
+        )
     control_plane = ControlPlane(
         grpc=HostPort(host, port),
-        ops=HostPort(host, ops_port),
+        ops=HostPort(ops_host, ops_port),
         domain=domain,
         zone=zone,
         all_zones=all_zones,
@@ -243,7 +256,8 @@ def xds(
         data_plane=DataPlane(
             listen=host_port(listen),
             plain_http=plain_http,
-            https=None if https is None else host_port(https),
+            https=secure,
+            https_port=_https_port(secure, endpoint_scheme, endpoint_port),
             http3=http3,
             extauth=asked,
             extauth_log=HostPort(asked.host, EXTAUTH_LOG_PORT)
@@ -290,3 +304,10 @@ def xds(
     sources = Sources(state_dir, files, organization_id, docker_host)
     checks = KeyChecks(identity, key_check_seconds)
     run_service("xds", log_level, lambda stop: run(control_plane, sources, management, checks, stop), exposed)
+
+
+def _https_port(https: HostPort | None, scheme: str, port: int | None) -> int:
+    """Give where clients find HTTPS: where gateways are said to be, or, when that is over HTTP, where Envoys listen."""
+    if https is not None and scheme == "http":
+        return https.port
+    return port or HTTPS_PORT

@@ -8,6 +8,7 @@ from typing import Any, Final, assert_never
 
 from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
+from google.protobuf import struct_pb2
 from igw_model import headers
 from igw_model.openai import ApiError
 
@@ -40,7 +41,11 @@ def _proceed() -> bytes:
 
 @lru_cache(maxsize=1024)
 def _route(name: str) -> bytes:
-    """Name the model; the same few are asked for again and again."""
+    """Name the model, in a header and in metadata; the same few are asked for again and again.
+
+    Envoy passes over the header where it sent none of the request's, and takes from it that the route may be chosen
+    anew; a filter behind makes the header of the metadata then.
+    """
     model = base_pb2.HeaderValueOption(
         header=base_pb2.HeaderValue(key=headers.MODEL, raw_value=name.encode()),
         append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
@@ -48,7 +53,10 @@ def _route(name: str) -> bytes:
     common = ext_proc.CommonResponse(
         header_mutation=ext_proc.HeaderMutation(set_headers=[model]), clear_route_cache=True
     )
-    return _bytes(ext_proc.ProcessingResponse(request_body=ext_proc.BodyResponse(response=common)))
+    metadata = struct_pb2.Struct()
+    metadata.update({headers.MODEL_METADATA: {headers.MODEL: name}})
+    body = ext_proc.BodyResponse(response=common)
+    return _bytes(ext_proc.ProcessingResponse(request_body=body, dynamic_metadata=metadata))
 
 
 def _refusal(error: ApiError) -> bytes:

@@ -1,7 +1,7 @@
-"""One HTTP exchange as Envoy tells it, its headers and then its whole body: a stream's bytes in, answers out. No I/O.
+"""One HTTP exchange as Envoy tells it, its whole body, or its headers before: a stream's bytes in, answers out. No I/O.
 
-Envoy's filter must have `request_header_mode: SEND`, `request_body_mode: BUFFERED`, the others SKIP or NONE. STREAMED
-would save a round trip, and holds a request with trailers for ever, as they wait for the answer that waits for them.
+Envoy's filter must have `request_body_mode: BUFFERED`, and `request_header_mode` as its route says: SEND where the
+headers say how to read the body, SKIP for plain JSON, which saves a round trip; the others SKIP or NONE.
 """
 
 from dataclasses import dataclass
@@ -62,6 +62,7 @@ class Exchange:
         """Begin before the headers."""
         self._messages = Messages()
         self._headers: Headers | None = None
+        """None where Envoy skips them: the body is JSON."""
         self._body: JsonBody | FormBody | None = None
         self._max_bytes = max_body_bytes
         self._seen = 0
@@ -87,7 +88,8 @@ class Exchange:
         try:
             match part:
                 case Content():
-                    return self._read(part.content)
+                    self._read(part.content)
+                    return None
                 case End():
                     return self._end()
                 case Headers():
@@ -109,31 +111,25 @@ class Exchange:
             raise Refusal(MISSING)
         return PROCEED
 
-    def _read(self, content: bytes) -> Answer | None:
-        if self._headers is None:
-            return _BODY_FIRST
+    def _read(self, content: bytes) -> None:
         self._seen += len(content)
         if self._seen > self._max_bytes:
             raise Refusal(TOO_LARGE)
         if self._body is None:
-            self._body = _reader(self._headers.content_type)
+            self._body = _reader(self._headers)
         self._body.feed(content)
-        return None
 
     def _end(self) -> Answer:
         """The body is whole, whether it ends the request or trailers do."""
-        if self._headers is None:
-            return _BODY_FIRST
         if self._body is None:
             raise Refusal(MISSING)
         return Route(self._body.end())
 
 
-_BODY_FIRST: Final = Fail(GrpcStatus.INVALID_ARGUMENT, "got a body before the headers")
-
-
-def _reader(content_type: str) -> JsonBody | FormBody:
-    return FormBody(content_type) if content_type[:10].lower() == "multipart/" else JsonBody()
+def _reader(headers: Headers | None) -> JsonBody | FormBody:
+    if headers is not None and headers.content_type[:10].lower() == "multipart/":
+        return FormBody(headers.content_type)
+    return JsonBody()
 
 
 def _is_plain(encodings: str) -> bool:

@@ -37,6 +37,8 @@ _TO_CLOSING: Final = 2
 """From an opening bracket to the closing one of its kind, in ASCII."""
 _NOT_SPACE = re.compile(rb"[^ \t\n\r]")
 _MARK = re.compile(rb'["{}\[\]]')
+_ENDING = re.compile(rb'"(?<!(?<!\\)\\")')
+"""A quote that is not behind a single backslash: it ends its string, unless backslashes before it say otherwise."""
 _PLAIN_KEY = re.compile(rb'"([ !#-\[\]-~]{0,256}+)"[ \t\n\r]*+:')
 """A key that says what it spells, and the colon; for most keys one step in place of many."""
 _SCALAR = re.compile(rb"[-+.0-9A-Za-z]*+")
@@ -238,16 +240,19 @@ class JsonBody:
 
     def _quote(self, data: bytes, at: int) -> int:
         """Give the index of the quote that ends the string whose content goes on at `at`, -1 if it is not here."""
-        if not self._escaped:
-            quote = data.find(b'"', at)
-            if quote == at or (quote > at and data[quote - 1] != _BACKSLASH):
-                return quote
-            if quote < 0 and (at >= len(data) or data[-1] != _BACKSLASH):
-                return -1
-        return self._unescaped_quote(data, at)
+        if self._escaped:
+            return self._unescaped_quote(data, at)
+        found = _ENDING.search(data, at)
+        quote = found.start() if found else -1
+        if quote > at and data[quote - 1] == _BACKSLASH:
+            return self._unescaped_quote(data, at)
+        self._count_quotes(data.count(b'"', at, len(data) if quote < 0 else quote))
+        if quote < 0 and data[-1] == _BACKSLASH:
+            self._escaped = (len(data) - len(data.rstrip(b"\\"))) % 2 == 1
+        return quote
 
     def _unescaped_quote(self, data: bytes, at: int) -> int:
-        """Do the same where backslashes are: what they escape is blotted out, in windows that grow with the string."""
+        """Do the same where backslashes stand in rows: what they escape is blotted out, in windows that grow."""
         size = _FIRST_WINDOW
         while at < len(data):
             if self._escaped:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from igw_model.openai import ApiError
+from igw_model.openai import MISSING_MODEL, ApiError
 
 MAX_NAME_BYTES: Final = 256
 """No deployment's name is longer, in UTF-8."""
@@ -19,7 +19,7 @@ MAX_SPELLING_BYTES: Final = 1_536
 _ECHOED_CHARACTERS = 64
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
-MISSING: Final = ApiError(400, "missing_model", "you must provide a model parameter", "model")
+MISSING: Final = MISSING_MODEL
 INVALID_JSON: Final = ApiError(400, "invalid_json", "the request body is not a JSON object")
 INVALID_TYPE: Final = ApiError(400, "invalid_type", "the model parameter must be a string", "model")
 DUPLICATE: Final = ApiError(400, "duplicate_model", "the model parameter is given more than once", "model")

@@ -23,7 +23,7 @@ class Tally(tally.Tally):
         super().__init__("igw_extproc_exchanges", text, ["outcome"])
         self._seconds = Timings(
             "igw_extproc_exchange_seconds",
-            "From an exchange's first message to its last answer; the client's upload is within it.",
+            "From an exchange's first message to its last answer; behind headers the client's upload is within it.",
             (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
         )
 

@@ -42,3 +42,7 @@ class ApiError:
     def body(self) -> bytes:
         """Give the reply's body."""
         return json.dumps(self.document(), ensure_ascii=False).encode()
+
+
+MISSING_MODEL = ApiError(400, "missing_model", "you must provide a model parameter", "model")
+"""The body names no model; whoever finds that out, extproc, Envoy's script or a route, answers in the same bytes."""

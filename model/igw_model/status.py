@@ -51,3 +51,12 @@ class Observed:
     generation: int
     status: Status
     conditions: tuple[Condition, ...] = ()
+
+
+def phase(generation: int, observed: Observed | None, *, deleting: bool) -> Status:
+    """Give an object's status: what was seen of this very generation, else that it is awaited."""
+    if deleting:
+        return Status.DELETING
+    if observed is not None and observed.generation == generation:
+        return observed.status
+    return Status.CREATING if generation == 1 else Status.UPDATING

@@ -9,6 +9,7 @@ has failed.
 import asyncio
 import itertools
 import json
+import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -29,10 +30,14 @@ LEFT_OUT_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Which gateway is asked, by its host name, with which token, for which model; by a form, or in JSON."""
+    """Which gateway is asked, by its host name, with which token, for which model; by a form, or in JSON.
+
+    `trust` is who may have signed for the host name.
+    """
 
     host: str
     token: str = field(repr=False)
+    trust: ssl.SSLContext
     model: str
     form: bool = False
 
@@ -101,14 +106,18 @@ class Tally:
 async def load(  # noqa: PLR0913 - what is asked, by whom and how many
     addresses: Callable[[], Sequence[str]],
     token: str,
+    trust: ssl.SSLContext,
     *,
     host: str = "localhost",
     model: str = "demo/small",
     form: bool = False,
     clients: int = CLIENTS,
 ) -> AsyncIterator[Tally]:
-    """Keep asking a gateway for a model, through the Envoys at these addresses in turn, while the context is open."""
-    asked = Asked(host, token, model, form)
+    """Keep asking a gateway for a model, through the Envoys at these addresses in turn, while the context is open.
+
+    Over HTTPS, as whom `trust` has signed for.
+    """
+    asked = Asked(host, token, trust, model, form)
     tally, stop = Tally(), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         for number in range(clients):
@@ -130,7 +139,7 @@ async def _client(
         "x-demo-delay-ms": str(WORK_MS),
     }
     async with httpx.AsyncClient(
-        timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS), headers=headers
+        timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS), headers=headers, verify=asked.trust
     ) as client:
         leaving: dict[str, float] = {}
         for turn in itertools.count(number):
@@ -139,17 +148,20 @@ async def _client(
             known = addresses()
             in_turn = [known[(turn + shift) % len(known)] for shift in range(len(known))]
             in_turn.sort(key=lambda at: leaving.get(at, 0) > time.monotonic())
-            tally.outcomes.append(await _ask(client, in_turn, (path, body), leaving))
+            tally.outcomes.append(await _ask(client, in_turn, (asked.host, path, body), leaving))
 
 
 async def _ask(
-    client: httpx.AsyncClient, addresses: Sequence[str], request: tuple[str, bytes], leaving: dict[str, float]
+    client: httpx.AsyncClient,
+    addresses: Sequence[str],
+    request: tuple[str, str, bytes],
+    leaving: dict[str, float],
 ) -> Outcome:
-    path, body = request
+    host, path, body = request
     sent, began, failure, replica = time.time(), time.monotonic(), "no Envoy takes a connection", ""
     for at in addresses:
         try:
-            answer = await client.post(f"http://{at}{path}", content=body)
+            answer = await client.post(f"https://{at}{path}", content=body, extensions={"sni_hostname": host})
         except (httpx.ConnectError, httpx.ConnectTimeout):
             continue
         except httpx.HTTPError as error:

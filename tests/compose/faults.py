@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tests.compose.counting import CLIENTS
-from tests.compose.stack import ROOT, Stack
+from tests.compose.stack import ROOT, Stack, eventually
 
 Deed = Callable[[Stack], object]
 IN_FLIGHT = CLIENTS
@@ -128,6 +128,14 @@ def slow_redis(hold: float) -> Fault:
     )
 
 
+def another_authority(stack: Stack) -> None:
+    """Have another authority than before issue all certificates anew, at once rather than in steps."""
+    container = stack.container("certificates")
+    container.exec_run(["sh", "-c", "rm /var/lib/igw/ca.*"])
+    container.restart(timeout=5)
+    eventually(lambda: container.exec_run(["test", "-e", "/tmp/issued"]).exit_code == 0, 60)  # noqa: S108 - its own
+
+
 def scaled(service: str, count: int, title: str) -> Fault:
     """Give a change of the number of a service's containers."""
     return Fault(title, lambda stack: stack.scale(service, count))
@@ -151,6 +159,11 @@ FAULTS = (
         slowest=6,
         model="demo-large",
         why="503, after a wait for a connection at most: nobody else has that model",
+    ),
+    Fault(
+        "another authority for all `certificates`",
+        another_authority,
+        why="connections that are open go on; those to come are made with the new certificates",
     ),
     killed("extauth", "one `extauth` of 2"),
     paused(

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,8 @@ from tests.engine import OFFLINE
 ROOT = Path(__file__).parents[2]
 UP_SECONDS = 600
 PORTS = (
+    "IGW_HTTPS_PORT",
+    "IGW_HTTPS_PORT_2",
     "IGW_PORT",
     "IGW_PORT_2",
     "IGW_API_PORT",
@@ -32,6 +35,8 @@ PORTS = (
     "IGW_PROMETHEUS_PORT",
     "IGW_GRAFANA_PORT",
 )
+HTTPS_PORT = 443
+"""Of an Envoy, in its networks."""
 MODELS = {"demo/small": ("llama", "llama-canary"), "demo-large": ("mistral",)}
 
 
@@ -84,6 +89,12 @@ class Stack:
         """Give the demo's W&B key."""
         return self.compose("exec", "-T", "authority", "igw", "demo", "token", "wandb").strip()
 
+    @cached_property
+    def trust(self) -> ssl.SSLContext:
+        """Give what clients trust: the local authority, which signed for all host names."""
+        authority = self.compose("exec", "-T", "control-plane", "cat", "/var/lib/igw/authority/ca.crt")
+        return ssl.create_default_context(cadata=authority)
+
     def containers(self, service: str | None = None, *, running_only: bool = True) -> list[Container]:
         """Give the project's containers, by name."""
         labels = [f"com.docker.compose.project={self.project}"]
@@ -103,7 +114,7 @@ class Stack:
     def envoys(self) -> list[str]:
         """Give host and port of the Envoys that are there, as a load balancer beside them reaches them."""
         found = (self.address_of(self.container(name), "gateway") for name in ("envoy-1", "envoy-2"))
-        return [f"{address}:8080" for address in found if address]
+        return [f"{address}:{HTTPS_PORT}" for address in found if address]
 
     def address_of(self, container: Container, network: str) -> str:
         """Give a container's address in one of the project's networks."""

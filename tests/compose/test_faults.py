@@ -17,12 +17,14 @@ FOUND_SECONDS = 6.0
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(180, func_only=True)
 async def test_what_fails_and_for_how_long(stack: Stack, rows: list[Row], fault: Fault) -> None:
     """No request fails but for those that the table allows, and all is well again afterwards."""
     addresses = stack.envoys()
     token = stack.token if fault.host == "localhost" else stack.wandb_key
-    async with load(lambda: addresses, token, host=fault.host, model=fault.model, form=fault.form) as tally:
+    async with load(
+        lambda: addresses, token, stack.trust, host=fault.host, model=fault.model, form=fault.form
+    ) as tally:
         await asyncio.sleep(BEFORE_SECONDS)
         await asyncio.to_thread(fault.do, stack)
         await asyncio.sleep(fault.hold)

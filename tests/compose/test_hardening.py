@@ -27,6 +27,11 @@ LEAST_TOLD = 300
 """Characters of each: less is no content. One row of usage has about as many."""
 SHARED = ("igw:identity", "demo-org/inference")
 """What Redis has after a request: an identity, and a project's counts."""
+KEYS = {
+    "certificates": "/etc/igw/tls/*/tls.key /var/lib/igw/ca.key",
+    "control-plane": "/var/lib/igw/authority/*/tls.key /var/lib/igw/authority/ca.key",
+}
+"""Where all private keys lie."""
 DROPPED = {"DAC_OVERRIDE", "SYS_CHROOT", "NET_RAW", "MKNOD", "CHOWN", "FOWNER", "KILL", "SETPCAP", "SETFCAP"}
 
 
@@ -104,16 +109,25 @@ def test_no_secret_is_told(stack: Stack) -> None:
     """Tokens and keys stand in no log, metric, label, environment or command line, not in Redis, nor in an Envoy."""
     admin = stack.compose("exec", "-T", "control-plane", "cat", "/run/igw/admin-token").strip()
     hashing = stack.compose("exec", "-T", "extauth", "cat", "/var/lib/igw/auth-secret").strip()
-    secrets = (admin, hashing, stack.wandb_key, stack.token)
+    secrets = (admin, hashing, stack.wandb_key, stack.token, *private_keys(stack))
     assert all(len(secret) > 20 for secret in secrets)
     for host, token in (("localhost", stack.token), ("wandb.localhost", stack.wandb_key)):
         answer = httpx.get(
-            f"http://127.0.0.1:{stack.ports['IGW_PORT']}/v1/models",
+            f"https://127.0.0.1:{stack.ports['IGW_HTTPS_PORT']}/v1/models",
             headers={"Host": host, "Authorization": f"Bearer {token}"},
+            verify=stack.trust,
         )
         assert answer.status_code == 200, answer.text
     for where, told in everything_told(stack):
         assert not any(secret in told for secret in secrets), where
+
+
+def private_keys(stack: Stack) -> Iterator[str]:
+    """Give a line of each private key: both authorities', each role's, and that of the local certificate."""
+    for who, files in KEYS.items():
+        lines = said(stack.container(who), ["sh", "-c", f"sed -s -n 2p {files}"]).split()
+        assert len(lines) >= 2, lines
+        yield from lines
 
 
 def everything_told(stack: Stack) -> Iterator[tuple[str, str]]:

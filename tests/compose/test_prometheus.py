@@ -87,8 +87,9 @@ def by_deployment(prometheus: Prometheus, title: str) -> dict[str, float]:
 def complete(stack: Stack) -> None:
     """Ask the first Envoy for completions of each model, so many that a share of 10 % gets some."""
     with httpx.Client(
-        base_url=f"http://127.0.0.1:{stack.ports['IGW_PORT']}",
-        headers={"Host": "localhost", "Authorization": f"Bearer {stack.token}"},
+        base_url=f"https://localhost:{stack.ports['IGW_HTTPS_PORT']}",
+        headers={"Authorization": f"Bearer {stack.token}"},
+        verify=stack.trust,
     ) as client:
         for model in [*MODELS] * 10:
             body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}

@@ -4,24 +4,32 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.compose.stack import Stack, compose_command, eventually, serving
 from tests.readme import COMPOSE, CURLS, ROOT, TRY, blocks
 
-UP, SCALE = blocks("sh", COMPOSE)
+UP, ASK, SCALE = blocks("sh", COMPOSE)
 
 
-def run(stack: Stack, script: str) -> str:
+@pytest.fixture(scope="module")
+def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a reader is after the first lines of the section: beside `ca.crt`."""
+    folder = tmp_path_factory.mktemp("reader")
+    run(stack, folder, UP.partition("\n")[2])  # it is up
+    return folder
+
+
+def run(stack: Stack, folder: Path, script: str) -> str:
     """Run lines of the README in a shell; `docker compose` is whichever Compose there is."""
-    for name, port in (("8080", "IGW_PORT"), ("8081", "IGW_API_PORT")):
-        script = script.replace(f":{name}", f":{stack.ports[port]}")
+    script = script.replace(":8443", f":{stack.ports['IGW_HTTPS_PORT']}")
     script = script.replace("docker compose", " ".join(compose_command()))
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        cwd=ROOT,
-        env={**stack.environment, "CW_API_TOKEN": stack.token},
+        cwd=folder,
+        env={**stack.environment, "CW_API_TOKEN": stack.token, "COMPOSE_FILE": str(ROOT / "compose.yaml")},
         capture_output=True,
         text=True,
         check=False,
@@ -31,24 +39,36 @@ def run(stack: Stack, script: str) -> str:
     return done.stdout
 
 
-def test_up_and_token(stack: Stack) -> None:
-    """The first lines are what brought the stack up, and can be said again; they give a token."""
-    assert run(stack, UP + '\necho "$CW_API_TOKEN"').strip().endswith(stack.token)
+def over_https(text: str) -> str:
+    """Give an example of "Try it" as the section says that it is to be said here."""
+    text = text.replace("curl http:", "curl --cacert ca.crt https:").replace('"http:', '"https:')
+    return text.replace(":8080", ":8443")
+
+
+def test_up_and_token(stack: Stack, folder: Path) -> None:
+    """The first lines are what brought the stack up, and can be said again; they give a token, and it gives models."""
+    assert run(stack, folder, UP + '\necho "$CW_API_TOKEN"').strip().endswith(stack.token)
     eventually(lambda: serving(stack), 60, stack.logs)
+    assert '"demo/small"' in run(stack, folder, ASK)
 
 
 @pytest.mark.parametrize("command", CURLS)
-def test_curl_examples(stack: Stack, command: str) -> None:
+def test_curl_examples(stack: Stack, folder: Path, command: str) -> None:
     """Each curl line answers with a completion."""
-    assert '"chat.completion"' in run(stack, command)
+    assert '"chat.completion"' in run(stack, folder, over_https(command))
 
 
-def test_python_example(stack: Stack) -> None:
+def test_python_example(stack: Stack, folder: Path) -> None:
     """The OpenAI client lists the models and streams an answer."""
     [program] = blocks("python", TRY)
     done = subprocess.run(
-        [sys.executable, "-c", program.replace(":8080", f":{stack.ports['IGW_PORT']}")],
-        env={**stack.environment, "CW_API_TOKEN": stack.token},
+        [
+            sys.executable,
+            "-c",
+            over_https(program).replace(":8443", f":{stack.ports['IGW_HTTPS_PORT']}"),
+        ],
+        cwd=folder,
+        env={**stack.environment, "CW_API_TOKEN": stack.token, "SSL_CERT_FILE": "ca.crt"},
         capture_output=True,
         text=True,
         check=True,
@@ -58,16 +78,13 @@ def test_python_example(stack: Stack) -> None:
     assert "You said: Hello" in done.stdout
 
 
-def test_scaling_example(stack: Stack) -> None:
+def test_scaling_example(stack: Stack, folder: Path) -> None:
     """Three containers take turns, the deployments are listed, and the split is changed."""
-    printed = run(stack, SCALE)
+    printed = run(stack, folder, SCALE)
     assert len(set(re.findall(r"I am (\S+) of llama", printed))) > 1, printed
     assert re.search(r"^llama +READY +demo/small", printed, re.MULTILINE), printed
     assert "90.0 % → 50.0 %" in printed, printed
-    run(
-        stack,
-        "docker compose exec -T control-plane igw traffic set demo/small llama=900 llama-canary=100 --gateway chat",
-    )
+    stack.igw("traffic", "set", "demo/small", "llama=900", "llama-canary=100", "--gateway", "chat")
     stack.scale("llama", 1)
 
 

@@ -22,14 +22,14 @@ DNS_SECONDS = 6.0
     [("llama", "demo/small", SPLIT_SECONDS, 0), ("mistral", "demo-large", DNS_SECONDS, IN_FLIGHT)],
     ids=["dockerBackend", "dnsBackend"],
 )
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(180, func_only=True)
 async def test_scaling(stack: Stack, service: str, model: str, limit: float, lost: int) -> None:
     """One container becomes three and one again: the traffic follows in time, and no request fails.
 
     But by DNS, where nobody hears that a container is told to stop, what was under way on it may.
     """
     addresses = stack.envoys()
-    async with load(lambda: addresses, stack.token, model=model) as tally:
+    async with load(lambda: addresses, stack.token, stack.trust, model=model) as tally:
         await asyncio.to_thread(stack.scale, service, 3)
         added = stack.containers(service)[1:]
         answers = await asyncio.gather(*(_answers(stack, container) for container in added))

@@ -45,15 +45,18 @@ def test_services_and_their_images() -> None:
     for name, service in SERVICES.items():
         assert re.search(r":-([^:}]+)", service["image"])[1] == told[name][0], name  # type: ignore[index]
         published = {re.search(r"PORT\w*:-(\d+)", port)[1] for port in service.get("ports", [])}  # type: ignore[index]
-        together = {"envoy-1": {"8080", "8090"}, "envoy-2": {"8080", "8090"}}
-        assert told[name][1] == together.get(name, published), name
+        if name.startswith("envoy-"):
+            published = {"8443", "8453", "8080", "8090"}
+        assert told[name][1] == published, name
 
 
 def test_every_port_is_published_where_it_is_told() -> None:
-    """At IGW_BIND, this machine alone unless somebody says otherwise."""
-    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(ports) >= 6
-    assert all(port.startswith("${IGW_BIND:-127.0.0.1}:") for port in ports)
+    """This machine alone, unless somebody says otherwise: for clients, or for all that operators have."""
+    for name, service in SERVICES.items():
+        variable = "IGW_CLIENT_BIND" if name.startswith("envoy-") else "IGW_BIND"
+        for port in service.get("ports", []):
+            assert port.startswith(f"${{{variable}:-127.0.0.1}}:"), (name, port)
+    assert sum(len(service.get("ports", [])) for service in SERVICES.values()) >= 10
 
 
 def test_an_envoy_can_keep_its_configuration() -> None:
@@ -61,9 +64,34 @@ def test_an_envoy_can_keep_its_configuration() -> None:
     image = (ROOT / "envoy" / "Dockerfile").read_text(encoding="utf-8")
     [place] = re.findall(r"\bIGW_ENVOY_STATE_DIR=(\S+)", image)
     envoys = ["envoy-1", "envoy-2"]
-    assert [SERVICES[name]["volumes"] for name in envoys] == [[f"{name}:{place}"] for name in envoys]
+    assert [SERVICES[name]["volumes"][0] for name in envoys] == [f"{name}:{place}" for name in envoys]
     assert [SERVICES[name]["hostname"] for name in envoys] == envoys
     assert yaml.safe_load(TEXT)["volumes"].keys() >= set(envoys)
+
+
+def test_each_process_has_the_certificate_of_its_role() -> None:
+    """Its files lie where its own role's pair is mounted, to read; that is issued, and nobody waits for it in vain."""
+    issuer = SERVICES["certificates"]
+    roles = {"control-plane": "xds", "envoy-1": "proxy", "envoy-2": "proxy"}
+    for name in (*roles, "extauth", "extproc", "collector"):
+        service, role = SERVICES[name], roles.get(name, name)
+        folder, environment = f"/etc/igw/tls/{role}", service["environment"]
+        assert f"tls-{role}:{folder}:ro" in service["volumes"], name
+        assert f"tls-{role}:{folder}" in issuer["volumes"], name
+        files = [environment[f"IGW_TLS_{file}"] for file in ("CERT", "KEY", "CA")]
+        assert files == [f"{folder}/{file}" for file in ("tls.crt", "tls.key", "ca.crt")], name
+        assert f"--trust-domain {environment['IGW_TRUST_DOMAIN']}\n" in issuer["command"][0], name
+        assert service["depends_on"]["certificates"] == {"condition": "service_healthy"}, name
+    assert SERVICES["control-plane"]["environment"]["IGW_CA_FILE"] == "/etc/igw/tls/xds/ca.crt"
+
+
+def test_nothing_is_in_clear_unless_it_is_for_those_who_watch() -> None:
+    """No `--in-clear`; the certificate of an Envoy is for the zone that it says it is in."""
+    assert "in-clear" not in TEXT
+    assert "IN_CLEAR" not in TEXT
+    zone = SERVICES["certificates"]["environment"]["IGW_ZONE"]
+    assert 'issue proxy --zone "$$IGW_ZONE"' in SERVICES["certificates"]["command"][0]
+    assert all(zone in SERVICES[name]["command"] for name in ("envoy-1", "envoy-2"))
 
 
 def test_extauth_shares_redis_with_nobody() -> None:
@@ -75,7 +103,7 @@ def test_extauth_shares_redis_with_nobody() -> None:
     assert members == {"redis", "extauth"}
     assert "ports" not in SERVICES["redis"]
     assert SERVICES["extauth"]["environment"]["IGW_AUTH_SECRET_FILE"].startswith("/var/lib/igw/")
-    assert SERVICES["extauth"]["volumes"] == ["extauth:/var/lib/igw"]
+    assert SERVICES["extauth"]["volumes"][0] == "extauth:/var/lib/igw"
 
 
 def test_envoys_tell_extauth_what_ended() -> None:

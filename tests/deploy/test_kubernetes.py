@@ -5,12 +5,14 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from igw_certs.identity import Identity, Role
 
 from tests.deploy.commands import parsed, ports, variables
 
@@ -20,12 +22,15 @@ BASE = FOLDER / "base"
 REDIS = FOLDER / "redis"
 OLDEST, NEWEST = "1.29", kubernetes_validate.latest_version()
 """What is promised, and the newest that is known here."""
-FOREIGN = {"PodMonitor"}
+FOREIGN = {"PodMonitor", "Certificate", "Issuer"}
 """Kinds that an operator brings: Kubernetes has no schema for them."""
 ENTRYPOINTS = {"inference-gateway": (), "inference-gateway-envoy": ("envoy",)}
 """What the images put before a container's arguments, after `igw`."""
-NOT_OURS = {"IGW_TOKEN_FILE"}
+NOT_OURS = {"IGW_SERVER", "IGW_TOKEN_FILE", "IGW_CA_FILE"}
 """Variables that client commands read without an option of that name."""
+
+ROLES = {"control-plane": Role.XDS, "envoy": Role.PROXY} | {role.value: role for role in Role}
+"""What a container's certificate is for, by the container's name."""
 
 Document = dict[str, Any]
 
@@ -103,29 +108,34 @@ def test_schemas(path: Path, version: str) -> None:
             kubernetes_validate.validate(document, version, strict=True)
 
 
-@pytest.mark.parametrize("name", ["base", "overlay-example", "pod-monitor", "redis"])
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in FOLDER.glob("*/kustomization.yaml")))
 def test_kustomizations_name_every_file(name: str) -> None:
     """Each manifest beside a kustomization is one of its resources, and each of those is there."""
     folder = FOLDER / name
     kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
-    resources = set(kustomization["resources"])
+    resources = set(kustomization.get("resources", []))
     beside = {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"}
     assert {resource for resource in resources if resource.endswith(".yaml")} == beside
     others = {*resources - beside, *kustomization.get("components", [])}
     assert all((folder / other / "kustomization.yaml").is_file() for other in others)
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+
+
+def built(folder: Path) -> dict[tuple[str, str], Document]:
+    """Give the objects that kubectl makes of a kustomization, by kind and name."""
+    done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=True)
+    return {(item["kind"], item["metadata"]["name"]): item for item in yaml.safe_load_all(done.stdout)}
+
+
+@needs_kubectl
 def test_kubectl_builds_the_overlay() -> None:
     """What kubectl makes of the example is valid, has the images and settings of the overlay, and no number of pods."""
-    built = subprocess.run(
-        ["kubectl", "kustomize", FOLDER / "overlay-example"], capture_output=True, text=True, check=True
-    ).stdout
-    objects = list(yaml.safe_load_all(built))
-    for document in objects:
+    found = built(FOLDER / "overlay-example")
+    for document in found.values():
         if document["kind"] not in FOREIGN:
             kubernetes_validate.validate(document, NEWEST, strict=True)
-    found = {(item["kind"], item["metadata"]["name"]): item for item in objects}
     envoy = found["Deployment", "envoy"]
     assert "replicas" not in envoy["spec"]
     assert [container["image"] for container in containers(envoy)] == [
@@ -135,9 +145,49 @@ def test_kubectl_builds_the_overlay() -> None:
     ]
     assert found["ConfigMap", "control-plane"]["data"]["IGW_DOMAIN"] == "gw.my-company.example"
     check_sharing(envoy, found["Service", "redis"])
-    assert {item["metadata"].get("namespace", "inference-gateway") for item in objects} == {
+    assert {item["metadata"].get("namespace", "inference-gateway") for item in found.values()} == {
         "inference-gateway"
     }
+
+
+@needs_kubectl
+def test_an_overlays_zone_and_redirect(tmp_path: Path) -> None:
+    """The proxies' certificate follows the zone of the settings; with the component, 80 leads to what redirects."""
+    shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    folder = tmp_path / "kubernetes" / "overlay-example"
+    own = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
+    own["components"].append("../plain-http")
+    named_settings = {"name": "settings", "namespace": "inference-gateway"}
+    zone = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": named_settings, "data": {"IGW_ZONE": "EU-1"}}
+    own["patches"].append({"patch": yaml.safe_dump(zone)})
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    found = built(folder)
+    assert found["Certificate", "proxy"]["spec"]["uris"] == ["spiffe://igw.internal/igw/proxy/zone/EU-1"]
+    settings = found["ConfigMap", "control-plane"]["data"]
+    _, control_plane = parsed(
+        OURS["StatefulSet/control-plane/control-plane"][1]["args"],
+        settings | found["ConfigMap", "settings"]["data"],
+    )
+    assert control_plane["plain_http"] == "redirect"
+    assert clients(found["Service", "envoy"], found["Deployment", "envoy"]) == {
+        443: port(control_plane["https"]),
+        80: port(control_plane["listen"]),
+    }
+    open_to_all = [
+        rule["ports"] for rule in found["NetworkPolicy", "envoy"]["spec"]["ingress"] if "from" not in rule
+    ]
+    assert open_to_all == [[{"port": "https"}], [{"port": "http"}]]
+
+
+def clients(service: Document, workload: Document) -> dict[int, int]:
+    """Give where each port of a Service leads to in a workload's pods."""
+    places = {port["name"]: port["containerPort"] for one in containers(workload) for port in one["ports"]}
+    return {port["port"]: places[port["targetPort"]] for port in service["spec"]["ports"]}
+
+
+def port(address: str) -> int:
+    """Give the port of `host:port`."""
+    return int(address.rpartition(":")[2])
 
 
 def check_sharing(envoy: Document, service: Document) -> None:
@@ -178,8 +228,7 @@ def listened(name: str) -> set[int]:
     if found != "envoy":
         return ports(parameters)
     _, control_plane = OURS["StatefulSet/control-plane/control-plane"]
-    listen = command(control_plane)[1]["listen"]
-    return {*ports(parameters), int(listen.rpartition(":")[2])}
+    return {*ports(parameters), port(command(control_plane)[1]["https"])}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -212,7 +261,9 @@ def test_addresses() -> None:
     assert control_plane["usage_log"] == f"collector:{collector['port']}"
     assert control_plane["usage_url"] == f"http://collector:{collector['ops_port']}"
     assert control_plane["max_body_bytes"] == extproc["max_body_bytes"]
-    assert (control_plane["host"], extauth["host"], extproc["host"]) == ("0.0.0.0",) * 3
+    assert [one["host"] for one in (control_plane, collector)] == ["0.0.0.0"] * 2
+    assert all(ip_address(one["host"]).is_loopback for one in (extauth, extproc))  # for the pod alone
+    assert {one["ops_host"] for one in (control_plane, collector, extauth, extproc)} == {"0.0.0.0"}
     assert envoy["stats_host"] == "0.0.0.0"
     assert control_plane["zone"] == envoy["zone"]
     service, _, port = envoy["xds"].partition(":")
@@ -265,7 +316,7 @@ def test_policies_close_what_is_for_the_pod_alone() -> None:
         (rule.get("from"), {p["port"] for p in rule["ports"]})
         for rule in policies["envoy"]["spec"]["ingress"]
     ]
-    assert [found for source, found in rules if not source] == [{"http"}]
+    assert [found for source, found in rules if not source] == [{"https"}]
     assert set.union(*(found for source, found in rules if source)) == {"stats", "auth-ops", "proc-ops"}
 
 
@@ -325,7 +376,12 @@ def references(value: object) -> Iterator[tuple[str, str]]:
             | {"configMapKeyRef": {"name": name}}
         ):
             yield "ConfigMap", name
-        case {"secretName": name} | {"secretRef": {"name": name}} | {"secretKeyRef": {"name": name}}:
+        case (
+            {"secretName": name}
+            | {"secret": {"name": name}}
+            | {"secretRef": {"name": name}}
+            | {"secretKeyRef": {"name": name}}
+        ):
             yield "Secret", name
         case {"claimName": name}:
             yield "PersistentVolumeClaim", name
@@ -341,10 +397,11 @@ def references(value: object) -> Iterator[tuple[str, str]]:
 
 
 def test_what_is_named_is_there() -> None:
-    """ConfigMaps and accounts are in the base, claims the StatefulSet's, Secrets made by a documented command."""
+    """ConfigMaps and accounts are in the base, claims the StatefulSet's, Secrets cert-manager's or the guide's."""
     guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     there = {(kind, name) for kind in ("ConfigMap", "ServiceAccount") for name in named(kind)}
-    there |= {("Secret", name) for name in re.findall(r"create secret generic (\S+)", guide)}
+    there |= {("Secret", name) for name in re.findall(r"create secret generic ([a-z-]+) ", guide)}
+    there |= {("Secret", certificate["spec"]["secretName"]) for certificate in CERTIFICATES.values()}
     for workload in named("StatefulSet").values():
         for claim in workload["spec"]["volumeClaimTemplates"]:
             name = f"{claim['metadata']['name']}-{workload['metadata']['name']}-0"
@@ -356,7 +413,10 @@ def test_what_is_named_is_there() -> None:
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_mounts(name: str) -> None:
-    """Each mount names a volume of the pod, each volume is mounted, and files named in arguments are on one."""
+    """Each mount names a volume of the pod, each volume is mounted, and files named in arguments are on one.
+
+    None is below another: what Kubernetes mounts from a ConfigMap or a Secret cannot have a place for it.
+    """
     workload = WORKLOADS[name]
     claims = workload["spec"].get("volumeClaimTemplates", [])
     volumes = {volume["name"] for volume in pod(workload)["volumes"]} | {
@@ -366,9 +426,115 @@ def test_mounts(name: str) -> None:
     assert {mount["name"] for mount in mounts} == volumes
     for container in containers(workload):
         places = [mount["mountPath"] for mount in container["volumeMounts"]]
+        assert not [place for place in places if any(place.startswith(f"{other}/") for other in places)]
         text = json.dumps([container.get("args", []), container.get("env", [])])
         for file in re.findall(r"[=\"](/[a-z]+/[a-z./-]+)\"", text):
             assert any(file == place or file.startswith(f"{place}/") for place in places), file
+
+
+CERTIFICATES = {
+    item["metadata"]["name"]: item
+    for item in documents(*(FOLDER / "cert-manager").glob("*.yaml"))
+    if item["kind"] == "Certificate"
+}
+"""Of the component cert-manager, by name."""
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_process_shows_its_own_certificate(name: str) -> None:
+    """It has the Secret of its role and no other, whole, as a folder that follows renewals, readable by its group."""
+    workload, container = OURS[name]
+    role, (_, parameters) = ROLES[container["name"]], command(container)
+    place = Path("/etc/igw/tls", role)
+    assert [parameters[option] for option in ("tls_cert", "tls_key", "tls_ca")] == [
+        place / file for file in ("tls.crt", "tls.key", "ca.crt")
+    ]
+    assert parameters["trust_domain"] == named("ConfigMap")["settings"]["data"]["IGW_TRUST_DOMAIN"]
+    volumes = {volume["name"]: volume for volume in pod(workload)["volumes"]}
+    mounts = [mount for mount in container["volumeMounts"] if mount["mountPath"].startswith("/etc/igw/tls")]
+    assert mounts == [{"name": mounts[0]["name"], "mountPath": str(place), "readOnly": True}]
+    assert volumes[mounts[0]["name"]]["secret"] == {"secretName": f"tls-{role}", "defaultMode": 0o440}
+    assert pod(workload)["securityContext"]["fsGroup"] == 10001
+
+
+def test_nothing_is_served_in_clear() -> None:
+    """No manifest says so, and the API shows the certificate of its own process."""
+    for path in FOLDER.glob("**/*.yaml"):
+        assert not re.search(r"in-clear|IN_CLEAR", path.read_text(encoding="utf-8")), path
+    _, parameters = command(OURS["StatefulSet/control-plane/control-plane"][1])
+    assert parameters["api_certificate"] == parameters["tls_cert"].parent
+    assert environment(OURS["StatefulSet/control-plane/control-plane"][1])["IGW_CA_FILE"] == str(
+        parameters["tls_ca"]
+    )
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_what_is_written_is_one_containers(name: str) -> None:
+    """Containers of a pod run as one user, and a key may lie in /tmp: no volume that is written to is shared."""
+    written = [
+        mount["name"]
+        for container in containers(WORKLOADS[name])
+        for mount in container["volumeMounts"]
+        if not mount.get("readOnly")
+    ]
+    assert len(written) == len(set(written))
+
+
+@pytest.mark.parametrize("role", sorted({ROLES[container["name"]] for _, container in OURS.values()}))
+def test_certificates_of_processes(role: Role) -> None:
+    """cert-manager makes the Secret of each role, with its identity: a proxy's in the zone of the settings."""
+    settings = named("ConfigMap")["settings"]["data"]
+    spec = CERTIFICATES[role]["spec"]
+    identity = Identity(role, settings["IGW_ZONE"] if role is Role.PROXY else "")
+    assert [uri.lower() for uri in spec["uris"]] == [identity.uri(settings["IGW_TRUST_DOMAIN"])]
+    assert spec["uris"][0].startswith(f"spiffe://{settings['IGW_TRUST_DOMAIN']}/igw/{role}")
+    assert spec["secretName"] == f"tls-{role}"
+    assert {"server auth", "client auth"} <= set(spec["usages"])
+    assert spec["privateKey"]["rotationPolicy"] == "Always"
+    assert spec["issuerRef"]["name"] == "inference-gateway"
+    assert "isCA" not in spec
+
+
+def test_the_authority_of_processes() -> None:
+    """What signs them is the namespace's own authority, whose key stays when its certificate is renewed."""
+    issuers = {
+        item["metadata"]["name"]: item["spec"]
+        for item in documents(FOLDER / "cert-manager" / "authority.yaml")
+        if item["kind"] == "Issuer"
+    }
+    authority = CERTIFICATES["authority"]["spec"]
+    assert issuers["inference-gateway"] == {"ca": {"secretName": authority["secretName"]}}
+    assert issuers[authority["issuerRef"]["name"]] == {"selfSigned": {}}
+    assert authority["isCA"] is True
+    assert authority["privateKey"]["rotationPolicy"] == "Never"
+
+
+def test_clients_are_served_over_https_alone() -> None:
+    """443 leads to where Envoys listen for HTTPS, nothing to plain HTTP; addresses that the API shows are those."""
+    _, parameters = command(OURS["StatefulSet/control-plane/control-plane"][1])
+    service = named("Service")["envoy"]
+    assert clients(service, WORKLOADS["Deployment/envoy"]) == {443: port(parameters["https"])}
+    assert parameters["plain_http"] == "off"
+    assert (parameters["endpoint_scheme"], parameters["endpoint_port"]) == ("https", None)
+
+
+def test_certificates_of_hosts() -> None:
+    """Each Secret is a folder with a pair below the one that the control plane reads; it starts without them too."""
+    workload, container = OURS["StatefulSet/control-plane/control-plane"]
+    _, parameters = command(container)
+    [mount] = [
+        one for one in container["volumeMounts"] if one["mountPath"] == str(parameters["certificates"])
+    ]
+    assert "subPath" not in mount
+    [volume] = [one for one in pod(workload)["volumes"] if one["name"] == mount["name"]]
+    [secret] = [source["secret"] for source in volume["projected"]["sources"]]
+    assert volume["projected"]["defaultMode"] == 0o440
+    assert secret["optional"] is True
+    assert {item["key"]: item["path"] for item in secret["items"]} == {
+        "tls.crt": "hosts/tls.crt",
+        "tls.key": "hosts/tls.key",
+    }
+    assert CERTIFICATES["hosts"]["spec"]["secretName"] == secret["name"]
 
 
 def test_an_envoy_can_keep_its_configuration() -> None:

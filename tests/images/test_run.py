@@ -8,6 +8,7 @@ from typing import TypedDict
 import docker
 import pytest
 from docker.models.containers import Container
+from igw_certs.identity import Role
 
 from tests.engine import BUILD_SECONDS, Images
 
@@ -46,9 +47,11 @@ def test_nobody_with_rights_runs_it(image: str, engine: docker.DockerClient) -> 
     assert told.count("0000000000000000") == 2
 
 
-def test_the_state_folder_is_the_users(image: str, engine: docker.DockerClient) -> None:
-    """A new volume at /var/lib/igw takes the owner and the mode of the image's folder."""
-    assert _output(engine, image, "stat", "-c", "%U %G %a", "/var/lib/igw") == "igw igw 700\n"
+def test_folders_for_volumes_are_the_users(image: str, engine: docker.DockerClient) -> None:
+    """A new volume takes the owner and the mode of the image's folder: for state, and for each role's certificate."""
+    roles = (f"/etc/igw/tls/{role}" for role in Role)
+    folders = ["/var/lib/igw", "/etc/igw/tls", *roles]
+    assert _output(engine, image, "stat", "-c", "%U %G %a", *folders) == "igw igw 700\n" * len(folders)
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])

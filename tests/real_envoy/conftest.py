@@ -24,6 +24,13 @@ def own_gateway(tmp_path: Path) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
+def module_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A running demo of a module's own: its tests change and break it, and leave it as they found it."""
+    with igw_up(tmp_path_factory.mktemp("module"), "--demo") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Run a Redis for the tests of one module."""
     with redis_server(tmp_path_factory.mktemp("redis")) as server:

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import ssl
 import threading
 import time
 from collections import Counter
@@ -52,11 +53,15 @@ class Count:
 
 
 @contextlib.contextmanager
-def counted(ways: Sequence[Way], proxies: Sequence[Asked]) -> Iterator[Count]:
-    """Keep a client asking each proxy in each way while the context is open."""
+def counted(
+    ways: Sequence[Way], proxies: Sequence[Asked], trust: ssl.SSLContext | None = None
+) -> Iterator[Count]:
+    """Keep a client asking each proxy in each way while the context is open, over TLS where it trusts somebody."""
     count, stop = Count(), threading.Event()
     threads = [
-        threading.Thread(target=_ask_on, args=(way, proxy, count, stop)) for way in ways for proxy in proxies
+        threading.Thread(target=_ask_on, args=(way, proxy, _connection(proxy, trust), count, stop))
+        for way in ways
+        for proxy in proxies
     ]
     for thread in threads:
         thread.start()
@@ -68,8 +73,15 @@ def counted(ways: Sequence[Way], proxies: Sequence[Asked]) -> Iterator[Count]:
             thread.join()
 
 
-def _ask_on(way: Way, proxy: Asked, count: Count, stop: threading.Event) -> None:
-    connection = http.client.HTTPConnection(LOOPBACK, proxy.port(), timeout=30)
+def _connection(proxy: Asked, trust: ssl.SSLContext | None) -> http.client.HTTPConnection:
+    if trust is None:
+        return http.client.HTTPConnection(LOOPBACK, proxy.port(), timeout=30)
+    return http.client.HTTPSConnection(LOOPBACK, proxy.port(), timeout=30, context=trust)
+
+
+def _ask_on(
+    way: Way, proxy: Asked, connection: http.client.HTTPConnection, count: Count, stop: threading.Event
+) -> None:
     with contextlib.closing(connection):
         while not stop.is_set():
             try:

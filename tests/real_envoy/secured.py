@@ -26,7 +26,7 @@ from igw_xds.resources.mutual_tls import FOLDER, secret_files
 from igw_xds.settings import HostPort
 
 from tests.real_envoy.launched import free_ports
-from tests.real_envoy.running import Running, eventually
+from tests.real_envoy.running import START_SECONDS, Running, eventually
 
 LOOPBACK = "127.0.0.1"
 TRUST_DOMAIN = "gw.test"
@@ -54,7 +54,7 @@ class Process:
         """Wait until it serves."""
         process = self.running
         assert process is not None
-        eventually(lambda: process.poll() is not None or self._ready(), 30)
+        eventually(lambda: process.poll() is not None or self._ready(), START_SECONDS)
         assert process.poll() is None, self.log()
 
     def end(self) -> None:
@@ -140,6 +140,11 @@ class Secured:
     others: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
+    def hosts(self) -> Path:
+        """Give the folder of the authority that signs for host names."""
+        return self.folder / "hosts"
+
+    @property
     def proxy(self) -> "Launched":
         """Give the Envoy, which is started last."""
         assert self.envoy is not None
@@ -169,21 +174,31 @@ class Secured:
 
 @dataclass
 class Launched:
-    """An `igw envoy`."""
+    """An `igw envoy`, and where it serves clients over HTTPS."""
 
+    https: int
     process: subprocess.Popen[bytes]
     admin: str
     log_file: Path
+    id: str = "good"
 
     def stats(self, pattern: str) -> dict[str, int]:
         """Give those of its statistics whose names match."""
         answer = httpx.get(f"{self.admin}/stats", params={"filter": pattern, "format": "json"}).json()
         return {one["name"]: one["value"] for one in answer["stats"] if "name" in one}
 
+    def port(self) -> int:
+        return self.https
+
     def serials(self) -> set[int]:
         """Give the numbers of the certificates that it has for itself."""
         found = httpx.get(f"{self.admin}/certs").json()["certificates"]
         return {int(one["serial_number"], 16) for each in found for one in each["cert_chain"]}
+
+    def trusts(self) -> set[int]:
+        """Give how many authorities it trusts, for each of those that it talks to."""
+        found = httpx.get(f"{self.admin}/certs").json()["certificates"]
+        return {len(each["ca_cert"]) for each in found if each["ca_cert"]}
 
     def log(self) -> str:
         return self.log_file.read_text()
@@ -217,7 +232,7 @@ def _made(demo: Running, folder: Path) -> Secured:
     certificates.give("proxy", Identity(Role.PROXY, ZONE))
     for name in (*SERVICES, "proxy"):
         certificates.trust(name, authority)
-    names = ("extauth", "extauth-grpc", "extproc", "collector", "xds", "ingress")
+    names = ("extauth", "extauth-grpc", "extproc", "collector", "xds", "ingress", "https")
     *found, o1, o2, o3, o4 = free_ports(len(names) + 4)
     ports = dict(zip(names, found, strict=True))
     secured = Secured(demo, folder, certificates, ports, {}, ports["ingress"])
@@ -226,7 +241,8 @@ def _made(demo: Running, folder: Path) -> Secured:
     _add(secured, Role.COLLECTOR, o3)
     definitions = folder / "definitions.yaml"
     definitions.write_bytes(demo.definitions.read_bytes())
-    _add(secured, Role.XDS, o4, *_xds(ports), "-f", str(definitions))
+    https = ("--https", f"{LOOPBACK}:{ports['https']}", "--local-authority", str(secured.hosts))
+    _add(secured, Role.XDS, o4, *_xds(ports), *https, "-f", str(definitions))
     return secured
 
 
@@ -266,9 +282,9 @@ def _launched(secured: Secured) -> Launched:
         process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT)
     secured.others.append(process)
     ready = f"http://{LOOPBACK}:{stats}/ready"
-    eventually(lambda: process.poll() is not None or _status(ready) == 200, 30)
+    eventually(lambda: process.poll() is not None or _status(ready) == 200, START_SECONDS)
     assert process.poll() is None, path.read_text()
-    return Launched(process, f"http://{LOOPBACK}:{admin}", path)
+    return Launched(secured.ports["https"], process, f"http://{LOOPBACK}:{admin}", path)
 
 
 def _status(url: str) -> int | None:

@@ -7,12 +7,13 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import pytest
 import yaml
 
 from tests.real_envoy.running import REPLICAS, Running, chat, eventually
@@ -80,46 +81,52 @@ def weights(stable: int, canary: int) -> Callable[[str], str]:
     return lambda text: re.sub(r"(?m)^    weight: \d+$", lambda _: f"    weight: {next(found)}", text)
 
 
-async def test_a_split_follows_its_weights(own_gateway: Running) -> None:
+@pytest.fixture
+def changing(module_gateway: Running) -> Iterator[Running]:
+    """Give a gateway whose definitions are put back at the end."""
+    original = module_gateway.definitions.read_text()
+    yield module_gateway
+    module_gateway.edit(lambda _: original)
+
+
+async def test_a_split_follows_its_weights(changing: Running) -> None:
     """900 to 100 gives 90 % and 10 %, within three points over 2,000 requests; disabled gives nothing."""
-    replicas = await shares(own_gateway, 2000)
+    replicas = await shares(changing, 2000)
     total = replicas.total()
     assert abs(replicas["small-c"] / total - 0.10) < 0.03
     assert abs((replicas["small-a"] + replicas["small-b"]) / total - 0.90) < 0.03
     assert (
         min(replicas["small-a"], replicas["small-b"]) / total > 0.25
     )  # both replicas of the stable one work
-    own_gateway.edit(
+    changing.edit(
         lambda text: text.replace("name: small-stable\n", "name: small-stable\n  disabled: true\n", 1)
     )
-    eventually(lambda: own_gateway.post("chat", chat()).headers["x-demo-replica"] == "small-c")
+    eventually(lambda: changing.post("chat", chat()).headers["x-demo-replica"] == "small-c")
     eventually(
-        lambda: all(
-            own_gateway.post("chat", chat()).headers["x-demo-replica"] == "small-c" for _ in range(30)
-        )
+        lambda: all(changing.post("chat", chat()).headers["x-demo-replica"] == "small-c" for _ in range(30))
     )
-    assert await shares(own_gateway, 200) == Counter({"small-c": 200})
+    assert await shares(changing, 200) == Counter({"small-c": 200})
 
 
-async def test_weights_change_under_load(own_gateway: Running) -> None:
+async def test_weights_change_under_load(changing: Running) -> None:
     """20 seconds of new weights every half second, 16 clients: no request fails."""
-    async with load(own_gateway) as count:
+    async with load(changing) as count:
         deadline = time.monotonic() + 20
         for stable in itertools.cycle((1000, 0, 500, 100, 900)):
             if time.monotonic() > deadline:
                 break
-            own_gateway.edit(weights(stable, 1000 - stable))
+            changing.edit(weights(stable, 1000 - stable))
             await asyncio.sleep(0.5)
     assert count.failures == []
     assert set(count.replicas) == {"small-a", "small-b", "small-c"}
     assert count.statuses[200] > 1000
 
 
-async def test_gateways_and_deployments_come_and_go_under_load(own_gateway: Running) -> None:
+async def test_gateways_and_deployments_come_and_go_under_load(changing: Running) -> None:
     """Another gateway, another arm of the split, and a new replica list, added and removed: no request fails."""
-    original = own_gateway.definitions.read_text()
+    original = changing.definitions.read_text()
     documents = list(yaml.safe_load_all(original))
-    ports = [own_gateway.replica_port(name) for name in REPLICAS]
+    ports = [changing.replica_port(name) for name in REPLICAS]
     gateway: dict[str, Any] = {
         "kind": "Gateway",
         "spec": {**documents[0]["spec"], "id": "c4a70000-0000-4000-8000-0000000000ff", "name": "new"},
@@ -131,66 +138,69 @@ async def test_gateways_and_deployments_come_and_go_under_load(own_gateway: Runn
     }
     arm["spec"]["gatewayIds"] = ["chat", "new"]
     arm["spec"]["staticBackend"] = {"endpoints": [{"address": "127.0.0.1", "port": port} for port in ports]}
-    async with load(own_gateway) as count:
+    async with load(changing) as count:
         for _ in range(4):
-            own_gateway.edit(lambda _: yaml.safe_dump_all([*documents, gateway, arm]))
+            changing.edit(lambda _: yaml.safe_dump_all([*documents, gateway, arm]))
             await asyncio.sleep(1)
-            assert "new" in [served["name"] for served in own_gateway.ready["gateways"]]
-            url = f"{own_gateway.ready['ingress']}/v1/chat/completions"
-            headers = own_gateway.headers("chat", Host="new.localhost")
+            assert "new" in [served["name"] for served in changing.ready["gateways"]]
+            url = f"{changing.ready['ingress']}/v1/chat/completions"
+            headers = changing.headers("chat", Host="new.localhost")
             async with httpx.AsyncClient() as client:
                 assert (await client.post(url, json=chat(), headers=headers)).status_code == 200
-            own_gateway.edit(lambda _: original)
+            changing.edit(lambda _: original)
             await asyncio.sleep(1)
     assert count.failures == []
     assert count.statuses[200] > 500
 
 
-async def test_a_killed_replica_costs_at_most_what_was_in_flight_on_it(own_gateway: Running) -> None:
+async def test_a_killed_replica_costs_at_most_what_was_in_flight_on_it(changing: Running) -> None:
     """The other replica takes over at once, and the one that comes back is used again."""
-    async with load(own_gateway) as count:
+    async with load(changing) as count:
         await asyncio.sleep(1)
-        os.kill(own_gateway.pids["small-b"], signal.SIGKILL)
+        os.kill(changing.pids["small-b"], signal.SIGKILL)
         await asyncio.sleep(6)
     assert len(count.failures) <= CLIENTS, count.failures
     assert count.statuses[200] > 500
-    assert (await shares(own_gateway, 400))["small-b"] > 0
+    assert (await shares(changing, 400))["small-b"] > 0
 
 
 async def test_a_deployment_without_ready_replicas_gives_its_share_to_the_others(
-    own_gateway: Running,
+    changing: Running,
 ) -> None:
     """All of the 900 are unready: the 100 take everything; with none ready the answer is 503 and Retry-After."""
-    *stable, canary = (own_gateway.replica_port(name) for name in REPLICAS)
+    *stable, canary = (changing.replica_port(name) for name in REPLICAS)
     async with httpx.AsyncClient() as client:
         for port in stable:
             await client.post(f"http://127.0.0.1:{port}/demo/health", json={"healthy": False})
         # Envoy believes it after two failed checks, two seconds apart.
-        await asyncio.sleep(6)
-        assert await shares(own_gateway, 200) == Counter({"small-c": 200})
+        async with asyncio.timeout(10):
+            while await shares(changing, 50) != Counter({"small-c": 50}):
+                pass
+        assert await shares(changing, 200) == Counter({"small-c": 200})
         await client.post(f"http://127.0.0.1:{canary}/demo/health", json={"healthy": False})
-        await asyncio.sleep(6)
-        answer = own_gateway.post("chat", chat())
+        eventually(lambda: changing.post("chat", chat()).status_code == 503, 10)
+        answer = changing.post("chat", chat())
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_ready_replica")
         assert answer.headers["retry-after"] == "1"
-        await client.post(f"http://127.0.0.1:{stable[0]}/demo/health", json={"healthy": True})
-    eventually(lambda: own_gateway.post("chat", chat()).status_code == 200)
+        for port in (*stable, canary):
+            await client.post(f"http://127.0.0.1:{port}/demo/health", json={"healthy": True})
+    eventually(lambda: changing.post("chat", chat()).status_code == 200)
 
 
-async def test_a_name_that_leads_nowhere_gives_its_share_to_the_others(own_gateway: Running) -> None:
+async def test_a_name_that_leads_nowhere_gives_its_share_to_the_others(changing: Running) -> None:
     """A backend by name has the addresses of the name; without any the other deployment answers all."""
-    original = own_gateway.definitions.read_text()
-    stable, canary = own_gateway.replica_port("small-a"), REPLICAS[2]
+    original = changing.definitions.read_text()
+    stable, canary = changing.replica_port("small-a"), REPLICAS[2]
 
     def named(host: str) -> None:
         static, dns = r"staticBackend:\n(?:    .*\n)+", f"dnsBackend: {{hostname: {host}, port: {stable}}}\n"
-        own_gateway.edit(lambda _: re.sub(static, dns, original, count=1))
+        changing.edit(lambda _: re.sub(static, dns, original, count=1))
 
     named("localhost")
-    await _replicas_are(own_gateway, {"small-a", canary})
-    async with load(own_gateway) as count:
+    await _replicas_are(changing, {"small-a", canary})
+    async with load(changing) as count:
         named("nowhere.invalid")
-        await _replicas_are(own_gateway, {canary})
+        await _replicas_are(changing, {canary})
     assert count.statuses.keys() == {200}, count.failures[:5]
 
 
@@ -204,19 +214,17 @@ async def _replicas_are(gateway: Running, expected: set[str]) -> None:
                 return
 
 
-async def test_a_broken_edit_keeps_what_was_served(own_gateway: Running) -> None:
+async def test_a_broken_edit_keeps_what_was_served(changing: Running) -> None:
     """It is said loudly, with file, document and reason; mended, the definitions count again."""
-    original = own_gateway.definitions.read_text()
-    own_gateway.edit(
+    original = changing.definitions.read_text()
+    changing.edit(
         lambda text: text.replace("coreWeaveAuth: {}", "coreWeaveAuth: {}\n  weightsAndBiasesAuth: {}", 1)
     )
     eventually(
-        lambda: "document 1: coreWeaveAuth, weightsAndBiasesAuth: choose exactly one" in own_gateway.log()
+        lambda: "document 1: coreWeaveAuth, weightsAndBiasesAuth: choose exactly one" in changing.log()
     )
-    assert own_gateway.post("chat", chat()).status_code == 200
-    own_gateway.edit(lambda _: original.replace("    weight: 900\n", "    weight: 0\n", 1))
+    assert changing.post("chat", chat()).status_code == 200
+    changing.edit(lambda _: original.replace("    weight: 900\n", "    weight: 0\n", 1))
     eventually(
-        lambda: all(
-            own_gateway.post("chat", chat()).headers["x-demo-replica"] == "small-c" for _ in range(20)
-        )
+        lambda: all(changing.post("chat", chat()).headers["x-demo-replica"] == "small-c" for _ in range(20))
     )

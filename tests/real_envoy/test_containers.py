@@ -23,6 +23,8 @@ from tests.real_envoy.test_changes import load, shares
 from tests.real_envoy.test_status import Api
 
 STABLE = "small-stable"
+MANY = 300
+"""Requests, of which a tenth is for the least used replica."""
 NOTHING = f"Ready replicas: 0/0. No running container has the label igw.deployment={STABLE}"
 
 
@@ -90,7 +92,8 @@ async def test_containers_come_and_go_under_load(contained: Running) -> None:
                 await change
                 await asyncio.sleep(2)
                 before = count.replicas.copy()
-                await asyncio.sleep(2)
+                enough = before.total() + MANY
+                await asyncio.to_thread(eventually, lambda: count.replicas.total() > enough)  # noqa: B023 - awaited
                 seen.append(set(count.replicas - before))
     assert count.failures == []
     assert seen == [

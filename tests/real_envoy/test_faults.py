@@ -35,43 +35,43 @@ def freeze(pid: int) -> None:
 @pytest.mark.parametrize(
     ("service", "code"), [("extauth", "auth_unavailable"), ("extproc", "routing_unavailable")]
 )
-def test_a_killed_service_is_503_until_it_is_back(own_gateway: Running, service: str, code: str) -> None:
+def test_a_killed_service_is_503_until_it_is_back(module_gateway: Running, service: str, code: str) -> None:
     """No request passes without the service; the refusal is an OpenAI error that says to try again."""
-    assert ask(own_gateway, service).status_code == 200
-    ops = _ops_port(own_gateway, service)
+    assert ask(module_gateway, service).status_code == 200
+    ops = _ops_port(module_gateway, service)
     # It comes back in 0.2 s, so the kill is repeated while the refusals are looked at.
     seen: list[httpx.Response] = []
     for _ in range(20):
-        os.kill(own_gateway.pids[service], signal.SIGKILL)
-        seen.append(ask(own_gateway, service))
+        os.kill(module_gateway.pids[service], signal.SIGKILL)
+        seen.append(ask(module_gateway, service))
         if seen[-1].status_code == 503:
             break
         eventually(lambda: httpx.get(f"http://127.0.0.1:{ops}/readyz").status_code == 200)
     answer = seen[-1]
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, code)
     assert answer.headers["retry-after"] == "1"
-    eventually(lambda: ask(own_gateway, service).status_code == 200)
-    assert re.search(rf"{service} +ended \(SIGKILL\); starting it again", own_gateway.log())
+    eventually(lambda: ask(module_gateway, service).status_code == 200)
+    assert re.search(rf"{service} +ended \(SIGKILL\); starting it again", module_gateway.log())
 
 
 def _ops_port(gateway: Running, service: str) -> int:
     return int(gateway.option(service, "--ops-port"))
 
 
-def test_envoy_serves_without_the_control_plane(own_gateway: Running) -> None:
+def test_envoy_serves_without_the_control_plane(module_gateway: Running) -> None:
     """A killed control plane stops nothing; restarted, it sends nothing that did not change."""
-    ops = _ops_port(own_gateway, "xds")
+    ops = _ops_port(module_gateway, "xds")
     assert _sent(ops) > 10
-    pid = own_gateway.pids["xds"]
+    pid = module_gateway.pids["xds"]
     freeze(pid)
-    assert own_gateway.post("chat", chat()).status_code == 200
+    assert module_gateway.post("chat", chat()).status_code == 200
     os.kill(pid, signal.SIGKILL)
     for _ in range(20):
-        assert own_gateway.post("chat", chat()).status_code == 200
-    eventually(lambda: own_gateway.pids["xds"] != pid)
+        assert module_gateway.post("chat", chat()).status_code == 200
+    eventually(lambda: module_gateway.pids["xds"] != pid)
     eventually(lambda: _synced(ops), seconds=30)
     assert _sent(ops) == 0
-    own_gateway.edit(lambda text: text.replace("    weight: 900\n", "    weight: 899\n", 1))
+    module_gateway.edit(lambda text: text.replace("    weight: 900\n", "    weight: 899\n", 1))
     eventually(lambda: _sent(ops) > 0 and _synced(ops))
     assert _sent(ops, "rds") == 4  # the four gateways that have the split, and nothing else
     assert _sent(ops) == 4
@@ -134,26 +134,26 @@ def test_without_the_authority_only_known_tokens_pass(tmp_path: Path) -> None:
             assert "CW-SECRET" not in running.log() + running.output()
 
 
-def test_a_frozen_authority_is_503_in_time(own_gateway: Running) -> None:
+def test_a_frozen_authority_is_503_in_time(module_gateway: Running) -> None:
     """An authority that takes the connection and says nothing is waited for, but not for ever."""
-    freeze(own_gateway.pids["authority"])
+    freeze(module_gateway.pids["authority"])
     try:
-        answer = own_gateway.get("chat", "/v1/models", token="CW-SECRET-not-seen-before")
+        answer = module_gateway.get("chat", "/v1/models", token="CW-SECRET-not-seen-before")
     finally:
-        os.kill(own_gateway.pids["authority"], signal.SIGCONT)
+        os.kill(module_gateway.pids["authority"], signal.SIGCONT)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "auth_unavailable")
 
 
 @pytest.mark.parametrize("service", ["extauth", "extproc"])
-def test_a_lone_instance_that_froze_is_waited_for(own_gateway: Running, service: str) -> None:
+def test_a_lone_instance_that_froze_is_waited_for(module_gateway: Running, service: str) -> None:
     """Envoy knows that it is unhealthy and has no other: what comes meanwhile is late, not refused."""
-    assert ask(own_gateway, service).status_code == 200
-    pid = own_gateway.pids[service]
+    assert ask(module_gateway, service).status_code == 200
+    pid = module_gateway.pids[service]
     freeze(pid)
     with ThreadPoolExecutor() as clients:
         try:
-            eventually(lambda: _envoy_says(own_gateway, f"cluster.igw-{service}.membership_healthy") == 0)
-            waiting = [clients.submit(ask, own_gateway, service) for _ in range(5)]
+            eventually(lambda: _envoy_says(module_gateway, f"cluster.igw-{service}.membership_healthy") == 0)
+            waiting = [clients.submit(ask, module_gateway, service) for _ in range(5)]
             time.sleep(0.5)
         finally:
             os.kill(pid, signal.SIGCONT)

@@ -16,6 +16,7 @@ from igw_certs.identity import Identity, Role
 from igw_certs.pair import KeyPair
 from igw_xds import csds
 
+from tests.real_envoy.counting import Way, counted
 from tests.real_envoy.running import AS_FORM, TRANSCRIPTIONS, Running, chat, eventually, form
 from tests.real_envoy.secured import (
     LOOPBACK,
@@ -191,6 +192,63 @@ def test_nobody_speaks_in_clear(gateway_with_tls: Secured) -> None:
         connection.getresponse()
 
 
+def test_certificates_and_their_authority_are_replaced_under_load(
+    gateway_with_tls: Secured, tmp_path: Path
+) -> None:
+    """No request fails; each process shows what it was given last, and who starts later meets the others as well."""
+    running, certificates = gateway_with_tls, gateway_with_tls.certificates
+    first = certificates.authority
+    second = Authority.kept(tmp_path / "second", first.trust_domain)
+    trust = ssl.create_default_context(cafile=running.hosts / "ca.crt")
+    with counted(ways(running), [running.proxy], trust) as count:
+        renew(running)
+        trusted(running, first, second)
+        certificates.authority = second
+        renew(running)
+        trusted(running, second)
+        served = count.served.total()
+        eventually(lambda: count.served.total() > served + 100)
+    assert not count.failures, count.failures[:3]
+    running.again(Role.EXTPROC)
+    running.again(Role.XDS)
+    eventually(lambda: running.post(form(), AS_FORM, TRANSCRIPTIONS).status_code == 200)
+    eventually(lambda: proxies(running) == {"good": (ZONE, True)})
+
+
+def ways(running: Secured) -> list[Way]:
+    """Give a request of each kind: the model in a body, in a form, in a header, in the path."""
+    body, chats = json.dumps(chat()).encode(), "/v1/chat/completions"
+    headers = running.demo.headers
+    return [
+        Way(chats, headers("chat", **JSON), body),
+        Way(TRANSCRIPTIONS, headers("chat", **AS_FORM), form()),
+        Way(chats, headers("by-header", **JSON, **{"X-Model-Name": "demo/small"}), body),
+        Way(f"/demo%2Fsmall{chats}", headers("by-path", **JSON), body),
+    ]
+
+
+def renew(running: Secured) -> None:
+    """Give everybody another certificate, and wait until each shows its own and they meet."""
+    certificates = running.certificates
+    for role in SERVICES:
+        certificates.give(role, Identity(role))
+    certificates.give("proxy", Identity(Role.PROXY, ZONE))
+    for name, role in [
+        ("extauth", Role.EXTAUTH),
+        ("extauth-grpc", Role.EXTAUTH),
+        *((r, r) for r in SERVICES[1:]),
+    ]:
+        eventually(partial(meets, running, name, certificates.serial(role)))
+    eventually(lambda: certificates.serial("proxy") in running.proxy.serials())
+
+
+def trusted(running: Secured, *authorities: Authority) -> None:
+    """Have everybody trust these, and wait until Envoy does; services look when somebody comes."""
+    for name in (*SERVICES, "proxy"):
+        running.certificates.trust(name, *authorities)
+    eventually(lambda: running.proxy.trusts() == {len(authorities)})
+
+
 def test_checks_over_grpc_and_a_service_in_anothers_place(gateway_with_tls: Secured) -> None:
     """Checks come to extauth over gRPC, in one process; the collector in extproc's place is told no body."""
     running, at = (
@@ -208,42 +266,12 @@ def test_checks_over_grpc_and_a_service_in_anothers_place(gateway_with_tls: Secu
     assert running.proxy.stats(f"^{name}$")[name] > 0
 
 
-def test_an_authority_is_replaced_without_a_restart(gateway_with_tls: Secured, tmp_path: Path) -> None:
-    """Renewed files are used by services for the next connection, and by Envoy; what was open goes on."""
-    running, certificates = gateway_with_tls, gateway_with_tls.certificates
-    first = certificates.authority
-    second = Authority.kept(tmp_path / "second", first.trust_domain)
-    for name in (*SERVICES, "proxy"):
-        certificates.trust(name, first, second)
-    eventually(lambda: envoy_trusts(running, 2))
-    certificates.authority = second
-    for role in SERVICES:
-        certificates.give(role, Identity(role))
-    certificates.give("proxy", Identity(Role.PROXY, ZONE))
-    client = certificates.context("proxy")
-    shown_by = [("extauth", Role.EXTAUTH), ("extauth-grpc", Role.EXTAUTH), *((r, r) for r in SERVICES[1:])]
-    for name, role in shown_by:
-        eventually(partial(shows, running, name, certificates.serial(role), client))
-    eventually(lambda: certificates.serial("proxy") in running.proxy.serials())
-    for name in (*SERVICES, "proxy"):
-        certificates.trust(name, second)
-    assert ask(running) == 200
-    # Who is started again meets Envoy anew, and trusts only the second.
-    running.again(Role.EXTPROC)
-    running.again(Role.XDS, extproc=f"{LOOPBACK}:{running.ports['extproc']}")
-    eventually(lambda: running.post(form(), AS_FORM, TRANSCRIPTIONS).status_code == 200)
-    eventually(lambda: proxies(running) == {"good": (ZONE, True)})
-
-
-def shows(running: Secured, name: str, serial: int, client: ssl.SSLContext) -> bool:
-    """Say whether a port shows the certificate of this number."""
+def meets(running: Secured, name: str, serial: int) -> bool:
+    """Say whether a port shows the certificate of this number, by whom Envoy trusts now, and answers to Envoy's."""
+    client, port = running.certificates.context("proxy"), running.ports[name]
+    client.verify_mode = ssl.CERT_REQUIRED
+    client.load_verify_locations(running.certificates.folder / "proxy.ca")
     try:
-        return shown(running.ports[name], client) == serial
+        return shown(port, client) == serial and said(port, client, PREFACE) != b""
     except OSError:
         return False
-
-
-def envoy_trusts(running: Secured, count: int) -> bool:
-    """Say whether Envoy has so many authorities."""
-    found = httpx.get(f"{running.proxy.admin}/certs").json()["certificates"]
-    return any(len(each.get("ca_cert", [])) >= count for each in found)

@@ -59,7 +59,7 @@ def test_https_example(gateway: Running, tmp_path: Path, document: str) -> None:
     (tmp_path / ".igw").symlink_to(gateway.folder / "state")
     https = urlsplit(gateway.ready["https"]).port
     [command] = [
-        line for line in (ROOT / document).read_text().splitlines() if line.startswith("curl --cacert")
+        line for line in (ROOT / document).read_text().splitlines() if line.startswith("curl --cacert .igw/")
     ]
     [program] = blocks("python", TRY)
     program = program.replace("http://localhost:8080", f"https://localhost:{https}")

@@ -112,13 +112,13 @@ def serves(gateway: Running, host: str, model: str = "demo/small") -> bool:
         return False
 
 
-def test_a_gateway_is_ready_once_envoy_has_it_and_then_gone(own_gateway: Running) -> None:
+def test_a_gateway_is_ready_once_envoy_has_it_and_then_gone(module_gateway: Running) -> None:
     """READY means that it serves; deleted, it is not found, and its name leads nowhere."""
-    api, port = Api(own_gateway), own_gateway.replica_port("small-a")
+    api, port = Api(module_gateway), module_gateway.replica_port("small-a")
     gateway = api.gateway("fresh")
     deployment = api.deployment("fresh", gateway, "demo/small", port)
     eventually(lambda: api.status("deployment", deployment["id"]) == "READY")
-    assert serves(own_gateway, "fresh")
+    assert serves(module_gateway, "fresh")
     assert api.said("gateway", gateway["id"]) == (
         "READY",
         {"Programmed Programmed": "Programmed proxies: 1/1"},
@@ -134,7 +134,7 @@ def test_a_gateway_is_ready_once_envoy_has_it_and_then_gone(own_gateway: Running
     eventually(lambda: deployment["id"] not in str(api.call("GET", "deployments")))
     api.call("DELETE", f"gateways/{gateway['id']}")
     eventually(lambda: gateway["id"] not in str(api.call("GET", "gateways")))
-    assert not serves(own_gateway, "fresh")
+    assert not serves(module_gateway, "fresh")
 
 
 def test_what_envoy_refuses_is_an_error_in_its_words(own_gateway: Running) -> None:
@@ -208,9 +208,9 @@ def test_without_an_envoy_nothing_becomes_ready(own_gateway: Running) -> None:
     assert api.said("gateway", after["id"])[1] == {"Programmed Programmed": "Programmed proxies: 1/1"}
 
 
-def test_a_deployment_is_as_ready_as_its_replicas(own_gateway: Running) -> None:
+def test_a_deployment_is_as_ready_as_its_replicas(module_gateway: Running) -> None:
     """Without a replica that is ready a deployment that was READY is an ERROR, until one is back."""
-    api, port = Api(own_gateway), own_gateway.replica_port("small-c")
+    api, port = Api(module_gateway), module_gateway.replica_port("small-c")
     deployment = api.deployment("lonely", api.gateway("lonely"), "demo/small", port)
     eventually(lambda: api.status("deployment", deployment["id"]) == "READY")
     httpx.post(f"http://127.0.0.1:{port}/demo/health", json={"healthy": False})
@@ -224,9 +224,9 @@ def test_a_deployment_is_as_ready_as_its_replicas(own_gateway: Running) -> None:
     eventually(lambda: api.status("deployment", deployment["id"]) == "READY")
 
 
-def test_replicas_that_register_serve_until_they_are_not_heard_of(own_gateway: Running) -> None:
+def test_replicas_that_register_serve_until_they_are_not_heard_of(module_gateway: Running) -> None:
     """A heartbeat brings traffic, its end takes it away: 503, and ERROR for a deployment that was READY."""
-    api, port = Api(own_gateway), own_gateway.replica_port("small-a")
+    api, port = Api(module_gateway), module_gateway.replica_port("small-a")
     gateway = api.gateway("registered")
     unplaced = {
         "model": {"name": "demo/small", "bucket": "b", "path": "p"},
@@ -239,10 +239,10 @@ def test_replicas_that_register_serve_until_they_are_not_heard_of(own_gateway: R
     deployment = api.call("POST", "deployments", document)["deployment"]["spec"]
     waiting = {"Programmed Programmed": "Programmed proxies: 1/1", "Ready NotReady": "Ready replicas: 0/1"}
     eventually(lambda: api.said("deployment", deployment["id"]) == ("CREATING", waiting))
-    assert not serves(own_gateway, "registered")
+    assert not serves(module_gateway, "registered")
     heartbeat = {"address": "127.0.0.1", "port": port, "ttlSeconds": 2}
     api.call("PUT", f"deployments/{deployment['id']}/replicas/one", heartbeat)
     eventually(lambda: api.status("deployment", deployment["id"]) == "READY")
-    assert serves(own_gateway, "registered")
+    assert serves(module_gateway, "registered")
     eventually(lambda: api.status("deployment", deployment["id"]) == "ERROR")
-    eventually(lambda: not serves(own_gateway, "registered"))
+    eventually(lambda: not serves(module_gateway, "registered"))

@@ -62,6 +62,7 @@ PURE = [
     "igw_xds.world",
     "igw_xds.zone",
     "igw_xds.observation",
+    "igw_xds.overview",
     "igw_xds.subjects",
     "igw_xds.resources",
 ]

@@ -4,8 +4,7 @@ A folder is looked at every half second; of a pair that breaks, the one before s
 into its gateway's conditions, what is said of a certificate into metrics and the log.
 """
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -50,6 +49,8 @@ class Certificates:
         self._said: Mapping[str, str] = {}
         self._seen: tuple[object, ...] = ()
         self.states: Mapping[str, Certificate] = {}
+        self.changes = 0
+        """How often something changed: what is shown, or what is to be said of it."""
 
     @property
     def watched(self) -> bool:
@@ -66,10 +67,10 @@ class Certificates:
         """Give what Envoys are to show, by name."""
         return {name: state.pair for name, state in self.states.items() if state.pair is not None}
 
-    def refresh(self, hosts: Iterable[str]) -> bool:
-        """Look; say whether something changed: what is shown, or what is to be said of it.
+    def refresh(self, hosts: Iterable[str]) -> None:
+        """Look for what changed; `hosts` are the host names of all gateways.
 
-        `hosts` are the host names of all gateways. Reads files and signs: not for the event loop.
+        Reads files and signs: not for the event loop, and for one thread at a time.
         """
         now, states = datetime.now(UTC), dict[str, Certificate]()
         if self._watched is not None:
@@ -80,8 +81,8 @@ class Certificates:
         self.states = states
         self._tell(now)
         seen = tuple((name, state, _stage(state.pair, now)) for name, state in sorted(self.states.items()))
-        changed, self._seen = seen != self._seen, seen
-        return changed
+        self.changes += seen != self._seen
+        self._seen = seen
 
     def coverage(self, hosts: Iterable[str]) -> Coverage:
         """Say how these host names are certified now."""
@@ -107,15 +108,7 @@ class Certificates:
 
     def described(self) -> list[dict[str, Any]]:
         """Give all of them for `/status`."""
-        return [
-            {
-                "name": state.name,
-                "hostNames": list(state.pair.names) if state.pair else [],
-                "notAfter": state.pair.not_after.isoformat() if state.pair else None,
-                "trouble": state.trouble,
-            }
-            for _, state in sorted(self.states.items())
-        ]
+        return [described(state) for _, state in sorted(self.states.items())]
 
     def _issued(
         self, authority: Authority, others: Mapping[str, Certificate], hosts: Iterable[str], now: datetime
@@ -142,6 +135,16 @@ class Certificates:
             if self._said.get(name) != text:
                 log.warning("a certificate needs care", certificate=name, trouble=text)
         self._said = said
+
+
+def described(state: Certificate) -> dict[str, Any]:
+    """Describe a certificate as JSON."""
+    return {
+        "name": state.name,
+        "hostNames": list(state.pair.names) if state.pair else [],
+        "notAfter": state.pair.not_after.isoformat() if state.pair else None,
+        "trouble": state.trouble,
+    }
 
 
 def _left(kept: Path) -> KeyPair | None:
@@ -211,11 +214,3 @@ class CertificatesCollector(Collector):
                 ends.add_metric([name], state.pair.not_after.timestamp())
             broken.add_metric([name], float(bool(state.trouble)))
         yield from (ends, broken)
-
-
-async def changed(certificates: Certificates, hosts: Callable[[], Iterable[str]]) -> None:
-    """Return once something changed; `hosts` gives the host names of all gateways."""
-    while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        if await asyncio.to_thread(certificates.refresh, hosts()):
-            return

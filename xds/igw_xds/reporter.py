@@ -62,6 +62,8 @@ class Reporter:
         behind: Callable[[], int] = lambda: 0,
     ) -> None:
         """Begin; `behind` counts the proxies that are not in step, in all zones."""
+        self.failure = ""
+        """Why what was observed could not be written, while it cannot."""
         self.health = Health(lambda deployment_id: news.changed([(Kind.DEPLOYMENT, deployment_id)]))
         self._store, self._news, self._subjects, self._clients = store, news, subjects, clients
         self._behind = behind
@@ -98,6 +100,10 @@ class Reporter:
         if not change.whole:
             self._news.changed(changed)
 
+    def said(self, key: Key) -> Observed | None:
+        """Give what was last observed of an object."""
+        return self._said.get(key)
+
     def _meet(self, key: Key) -> None:
         """Take note of an object that came, changed or went."""
         kind, object_id = key
@@ -129,7 +135,9 @@ class Reporter:
             self._stale.update(dict.fromkeys(itertools.islice(self._next_in_round(), self._share(began))))
             try:
                 await self._work()
+                self.failure = ""
             except UnavailableError as error:
+                self.failure = str(error)
                 log.error("what was observed cannot be written now", error=str(error))  # noqa: TRY400 - it says it all
                 await asyncio.sleep(RETRY_SECONDS)
             await asyncio.sleep(min(REST_SECONDS, self._loop.time() - began))

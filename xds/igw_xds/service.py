@@ -10,16 +10,18 @@ import gc
 import math
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import prometheus_client
 import structlog
 from igw_certs.authority import Authority
 from igw_certs.contexts import ServerTls
+from igw_certs.folder import Certificate
 from igw_certs.identity import Role
 from igw_certs.peers import guarding
 from igw_model.definitions import unused
@@ -34,7 +36,7 @@ from igw_store.files_sync import sync
 from igw_store.store import Change, Store, UnavailableError
 
 from igw_xds.access import KeyOwner
-from igw_xds.certificates import Certificates, CertificatesCollector, changed
+from igw_xds.certificates import LOOK_SECONDS, Certificates, CertificatesCollector, described
 from igw_xds.derivation import Derivation
 from igw_xds.distribution import Distributions
 from igw_xds.fleet import Fleet, described_zone
@@ -43,6 +45,7 @@ from igw_xds.inventory import Inventory, InventoryCollector
 from igw_xds.key_owners import KeyOwners
 from igw_xds.metrics import Metrics, ServedCollector
 from igw_xds.news import News
+from igw_xds.overview import overview
 from igw_xds.plan import Zoning
 from igw_xds.reporter import Reporter
 from igw_xds.server import serve as serve_discovery
@@ -100,9 +103,13 @@ class Plane:
         settings: ControlPlane,
         registry: prometheus_client.CollectorRegistry = prometheus_client.REGISTRY,
         owners: KeyOwners | None = None,
+        about: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """Begin with nothing; metrics are registered at once. Without `owners` nobody is asked whose keys are."""
-        self.settings = settings
+        """Begin with nothing; metrics are registered at once. Without `owners` nobody is asked whose keys are.
+
+        `about` is what `/status` says of this process: version, start, where definitions come from.
+        """
+        self.settings, self.about = settings, about
         self.owners = owners or KeyOwners(None, None, math.inf)
         self.open: set[str] = set()
         """Gateways that any valid W&B key may use, which was said."""
@@ -116,10 +123,18 @@ class Plane:
         self.certificates = Certificates(
             settings.certificates, None if authority is None else Authority.kept(authority), authority
         )
+        self.certified = 0
+        """Which of their changes was published last."""
         self.subjects = Subjects(settings.domain, zoning, owner=self.derivation.owner)
         if settings.data_plane.https is not None:
             self.subjects.coverage = self.certificates.coverage
         self.errors: tuple[DefinitionError, ...] = ()
+        self.store_failure = ""
+        """Why the store cannot be read, while it cannot."""
+        self.beside: list[Callable[[], Certificate]] = []
+        """Certificates that others of this process show: told of in `/status`."""
+        self.reporter: Reporter | None = None
+        """Who says how objects are, while `serve` runs."""
         self.files_read, self.published = asyncio.Event(), asyncio.Event()
         self.metrics = Metrics(registry)
         registry.register(ServedCollector(self.zones, self.fleet, lambda: len(self.errors)))
@@ -144,11 +159,18 @@ class Plane:
         return None if self.zones.ready else "no definitions have been read"
 
     def status(self) -> dict[str, Any]:
+        reporter = self.reporter
         return {
+            **self.about,
+            "storeFailure": self.store_failure or (reporter.failure if reporter else ""),
             **self.fleet.status(),
             "zones": [described_zone(zone) for zone in self.zones],
             "definition_errors": [str(error) for error in self.errors],
-            "certificates": self.certificates.described(),
+            "certificates": [
+                *self.certificates.described(),
+                *(described(beside()) for beside in self.beside),
+            ],
+            **overview(self.subjects, reporter.said if reporter else lambda _: None),
         }
 
 
@@ -166,6 +188,7 @@ async def serve(
     gc.set_threshold(*GARBAGE)
     zones = state.zones
     reporter = Reporter(store, state.news, state.subjects, zones.clients, lambda: zones.behind)
+    state.reporter = reporter
     listening = listening_socket("xds, operations", settings.ops.host, settings.ops.port)
     discovery = listening_socket("xds, gRPC", settings.grpc.host, settings.grpc.port)
     parts = [
@@ -175,7 +198,7 @@ async def serve(
         _follow_owners(reporter, state),
         state.owners.run(),
         _discover(state, discovery),
-        _expire(store),
+        _expire(store, state),
         reporter.run(),
         reporter.health.run(),
     ]
@@ -273,19 +296,27 @@ async def _follow_certificates(reporter: Reporter, state: Plane) -> None:
         return
     await state.published.wait()
     while True:
-        await changed(state.certificates, state.hosts)
+        await asyncio.sleep(LOOK_SECONDS)
         async with state.publishing:
-            await _publish(Change(whole=False), {}, reporter, state)
-        state.news.changed((Kind.GATEWAY, gateway_id) for gateway_id in state.derivation.world.gateways)
+            await _look(state)
+            if state.certificates.changes != state.certified:
+                await _publish(Change(whole=False), {}, reporter, state)
 
 
 async def _certify(state: Plane) -> None:
     """Have certificates for what is served now: at first, and for new host names where we sign for them ourselves."""
     certificates = state.certificates
     if certificates.watched and (certificates.names_hosts or not certificates.states):
-        await asyncio.to_thread(certificates.refresh, state.hosts())
-    if certificates.pairs != state.derivation.certificates:
+        await _look(state)
+    if certificates.changes != state.certified:
+        state.certified = certificates.changes
         state.derivation.certify(certificates.pairs)
+        if state.published.is_set():  # at first everything is looked at anyway, once Envoys are back
+            state.news.changed((Kind.GATEWAY, key) for key in state.derivation.world.gateways)
+
+
+async def _look(state: Plane) -> None:
+    await asyncio.to_thread(state.certificates.refresh, state.hosts())
 
 
 async def _publish(change: Change, owners: Mapping[str, KeyOwner], reporter: Reporter, state: Plane) -> float:
@@ -360,7 +391,7 @@ def _uncollected() -> Iterator[None]:
         gc.freeze()
 
 
-async def _expire(store: Store) -> None:
+async def _expire(store: Store, state: Plane) -> None:
     """Let replicas go that were not heard of in time.
 
     Nobody could be heard of while we were down, or while the machine slept: who was there then has time to come back.
@@ -375,7 +406,9 @@ async def _expire(store: Store) -> None:
                 until = loop.time() + COME_BACK_SECONDS
             skew = now.timestamp() - loop.time()
             await _expire_now(store, now, spared if loop.time() < until else frozenset())
+            state.store_failure = ""
         except UnavailableError as error:
+            state.store_failure = str(error)
             log.error("expired replicas cannot be removed now", error=str(error))  # noqa: TRY400 - it says it all
         await asyncio.sleep(EXPIRY_SECONDS)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MIB = 1024 * 1024
+HTTPS_PORT = 443
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class DataPlane:
     plain_http: PlainHttp = PlainHttp.ON
     https: HostPort | None = None
     """For HTTPS, as soon as there is a certificate."""
+    https_port: int = HTTPS_PORT
+    """Where clients find that: redirects and `alt-svc` lead there, whatever port is listened on behind it."""
     http3: bool = False
     """Whether HTTPS is served over QUIC too, on the same port of UDP."""
     extauth: HostPort = HostPort("127.0.0.1", 18010)

@@ -9,6 +9,8 @@ from prometheus_client.registry import Collector
 
 _OF_ONE_PROCESS = {"process_start_time_seconds", "process_max_fds", "python_info"}
 """No sum of them says anything."""
+_LEAST = {"igw_tls_not_after_seconds"}
+"""Of these the least says it all: what ends first."""
 _LASTING = {"counter", "histogram"}
 
 
@@ -45,7 +47,7 @@ def lasting(given: Families) -> Families:
 
 
 def added(parts: Iterable[Families]) -> Families:
-    """Add up what several processes count, in the order in which names and labels come first."""
+    """Add up what several processes count, or take the least, in the order in which names and labels come first."""
     first: dict[str, Family] = {}
     sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
     for family in (family for part in parts for family in part):
@@ -53,7 +55,9 @@ def added(parts: Iterable[Families]) -> Families:
         values = sums.setdefault(family.name, {})
         for name, labels, value in family.samples:
             key = (name, tuple(sorted(labels.items())))
-            values[key] = values.get(key, 0) + value
+            values[key] = (
+                min(values.get(key, value), value) if family.name in _LEAST else values.get(key, 0) + value
+            )
     return tuple(
         Family(name, family.kind, family.text, tuple((n, dict(ls), v) for (n, ls), v in sums[name].items()))
         for name, family in first.items()

@@ -78,7 +78,7 @@ def _served() -> Iterator[str]:
             thread.join()
 
 
-_STATEFUL = {"max-examples": 40, "deterministic": True, "mode": "positive"}
+_STATEFUL = {"max-examples": 60, "deterministic": True, "mode": "positive"}
 """Invalid bodies are the other phases' affair: here they would only end the paths early."""
 
 

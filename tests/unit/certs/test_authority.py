@@ -111,6 +111,30 @@ def test_what_it_issues_to_our_processes(tmp_path: Path) -> None:
     assert authority.issue_identity(Identity(Role.PROXY)).key != pair.key
 
 
+def test_it_stands_by_what_it_would_issue_again(tmp_path: Path) -> None:
+    """The order of names is nothing; whose it is, for how long still, and who signed it is all."""
+    authority, of, places = (
+        kept(tmp_path / "a"),
+        Identity(Role.XDS),
+        (["b.com", "A.com"], ["10.0.0.1", "::1"]),
+    )
+    pair = authority.issue_identity(of, 90, *places)
+    week = timedelta(days=7)
+
+    def later(days: float) -> bool:
+        clock = kept(tmp_path / "a", NOW + timedelta(days=days))
+        return clock.stands_by(pair, of, week, *places)
+
+    assert authority.stands_by(pair, of, week, ["a.com", "b.com"], ["0:0::1", "10.0.0.1"])
+    assert [later(days) for days in (-1, 0, 82.9, 83, 91)] == [False, True, True, False, False]
+    assert not authority.stands_by(pair, Identity(Role.PROXY), week, *places)
+    assert not authority.stands_by(pair, Identity(Role.XDS, "a"), week, *places)
+    assert not authority.stands_by(pair, of, week, ["a.com"], places[1])
+    assert not authority.stands_by(pair, of, week, places[0])
+    assert not authority.stands_by(authority.issue_server(*places), of, week, *places)
+    assert not kept(tmp_path / "b").stands_by(pair, of, week, *places)
+
+
 def test_nothing_outlives_the_authority(tmp_path: Path) -> None:
     """What it signs ends with it at the latest; afterwards it signs nothing."""
     kept(tmp_path)

@@ -223,11 +223,18 @@ def test_files_that_are_gone_are_an_error_at_the_start(scene: Scene) -> None:
 
 
 def test_when_it_ends_is_a_metric(scene: Scene) -> None:
-    """In Unix time, of what is served now."""
+    """In Unix time, of what is served now: also where nobody has connected since it was renewed."""
     server = scene.credentials("xds")
-    (family,) = [one for one in server.collect() if one.name == "igw_tls_not_after_seconds"]
-    assert family.samples[0].value == server.current().pair.not_after.timestamp()
-    assert family.samples[0].value > NOW.timestamp()
+
+    def told() -> float:
+        (family,) = [one for one in server.collect() if one.name == "igw_tls_not_after_seconds"]
+        return float(family.samples[0].value)
+
+    assert told() == server.current().pair.not_after.timestamp() > NOW.timestamp()
+    pair = scene.authority.issue_identity(Identity(Role.XDS), days=30)
+    write(scene.folder / "xds", {"tls.crt": pair.chain, "tls.key": pair.key})
+    scene.later()
+    assert told() == pair.not_after.timestamp()
 
 
 def test_no_key_shows(scene: Scene) -> None:

@@ -62,11 +62,23 @@ def test_a_token_goes_only_where_it_belongs(home: dict[str, str], tmp_path: Path
     assert access(Given(HERE), home) == Access(HERE, "local-token")
 
 
+def test_whose_certificates_are_trusted(home: dict[str, str], tmp_path: Path) -> None:
+    """The environment's authorities are for any server, those of the configuration file for its own alone."""
+    local(home)
+    configure(home, f"server: {THERE}\ntokenFile: {tmp_path}/state/admin-token\ncaFile: ca.crt\n")
+    beside = tmp_path / ".config" / "igw" / "ca.crt"
+    assert access(Given(), home) == Access(THERE, "local-token", beside)
+    assert access(Given(HERE), home) == Access(HERE, "local-token")
+    environment = {**home, "IGW_CA_FILE": "/etc/ca.crt"}
+    for server in (HERE, THERE):
+        assert access(Given(server), environment) == Access(server, "local-token", Path("/etc/ca.crt"))
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("server: [", "is no YAML"),
-        ("[a]", "must be an object of texts: server, tokenFile"),
+        ("[a]", "must be an object of texts: caFile, server, tokenFile"),
         ("port: '1'", "unknown field port"),
         ("server: nowhere", "the server must be an http:// or https:// URL: 'nowhere'"),
         ("tokenFile: absent", "absent cannot be read: No such file or directory"),

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from cryptography import x509
 from igw_certs.authority import Authority
-from igw_certs.pair import KeyPair
 
+from tests.pairs import write_pair
 from tests.real_envoy.launched import free_ports
 from tests.unit.cli.program import igw
 
@@ -45,19 +45,11 @@ class Plane:
         return x509.load_pem_x509_certificate(text.encode()).serial_number
 
 
-def write(folder: Path, pair: KeyPair) -> int:
-    """Write a pair as a Kubernetes secret is mounted; give its serial number."""
-    folder.mkdir(exist_ok=True)
-    (folder / "tls.crt").write_bytes(pair.chain)
-    (folder / "tls.key").write_bytes(pair.key)
-    return x509.load_pem_x509_certificate(pair.chain).serial_number
-
-
 @pytest.fixture
 def plane(tmp_path: Path) -> Iterator[Plane]:
     """Run one."""
     authority, folder, token = Authority.kept(tmp_path / "authority"), tmp_path / "api", tmp_path / "token"
-    write(folder, authority.issue_server(["localhost"], ["127.0.0.1"]))
+    write_pair(folder, authority.issue_server(["localhost"], ["127.0.0.1"]))
     xds, ops, rest, over_grpc = free_ports(4)
     ports = (f"--port={xds}", f"--ops-port={ops}", f"--api-port={rest}", f"--api-grpc-port={over_grpc}")
     admin = ("--admin-token-file", str(token), "--admin-organization-id", "acme")
@@ -87,9 +79,24 @@ def test_both_transports(plane: Plane) -> None:
         assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+def test_the_command_trusts_whom_it_is_told_to(plane: Plane, tmp_path: Path) -> None:
+    """`igw get` asks over TLS with IGW_CA_FILE; without it, or with another authority, it sends nothing."""
+    (tmp_path / "ca.crt").write_bytes(plane.authority.certificate)
+    (tmp_path / "other.crt").write_bytes(Authority.kept(tmp_path / "other").certificate)
+    asked = ("get", "gateways", "--server", f"https://localhost:{plane.rest}", "--token", plane.token)
+    for name, status, told in (
+        ("ca.crt", 0, ""),
+        ("other.crt", 6, "CERTIFICATE_VERIFY_FAILED"),
+        ("", 6, "CERTIFICATE_VERIFY_FAILED"),
+        ("none.crt", 2, "none.crt cannot be read: No such file"),
+    ):
+        done = igw(*asked, IGW_CA_FILE=str(tmp_path / name) if name else "")
+        assert (done.returncode, told in done.stderr) == (status, True), (name, done.stdout, done.stderr)
+
+
 def test_a_renewed_and_a_broken_pair(plane: Plane) -> None:
     """A renewed one is shown to new connections without a restart; of a broken one, the one before."""
-    serial = write(plane.folder, plane.authority.issue_server(["localhost"], ["127.0.0.1"]))
+    serial = write_pair(plane.folder, plane.authority.issue_server(["localhost"], ["127.0.0.1"]))
     for port in (plane.rest, plane.grpc):
         deadline = time.monotonic() + 5
         while plane.shown(port) != serial:

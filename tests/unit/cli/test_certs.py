@@ -4,6 +4,8 @@ import json
 import re
 import shlex
 import stat
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,6 @@ from igw_certs.authority import Authority
 from igw_certs.contexts import Credentials, ServerTls
 from igw_certs.identity import Identity, Role
 from igw_certs.pair import read_pair
-from igw_cli import certs
 from igw_cli.client import Exit
 
 from tests.unit.certs.signing import Signed, signed, write
@@ -50,9 +51,13 @@ def told(done: Done) -> dict[str, Any]:
     return found
 
 
-def test_the_roles_are_those_of_identities() -> None:
-    """The command has its own list, which the help need not wait for."""
-    assert [role.value for role in certs.Role] == [role.value for role in Role]
+def test_help_waits_for_no_cryptography() -> None:
+    """It lists the roles of identities; to read and sign certificates takes a library that is slow to load."""
+    loaded = "import igw_cli.certs, sys; sys.exit('cryptography' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", loaded], check=False, timeout=60).returncode == 0
+    for role in Role:
+        asked = run("certs", "issue", "--role", role, "--ca", "nowhere", "--out", "nowhere-either")
+        assert "there is no authority in nowhere" in asked.err
 
 
 def test_an_authority_is_made_then_shown(tmp_path: Path) -> None:
@@ -124,6 +129,7 @@ def test_names_and_addresses_are_as_told(ca: Path, tmp_path: Path) -> None:
     )
     pair = read_pair((tmp_path / "a" / "tls.crt").read_bytes(), (tmp_path / "a" / "tls.key").read_bytes())
     assert told(service) == {
+        "issued": True,
         "folder": str(tmp_path / "a"),
         "uri": "spiffe://igw.internal/igw/extauth",
         "hostNames": ["extauth.svc", "*.x.svc"],
@@ -155,6 +161,70 @@ def test_who_runs_follows_an_issue_over_the_old_files(ca: Path, tmp_path: Path) 
     assert modes == {"tls.crt": 0o644, "tls.key": 0o600, "ca.crt": 0o644}
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """Read what lies in a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_timer_writes_nothing_until_it_is_time(ca: Path, tmp_path: Path) -> None:
+    """A folder that is not there yet is made; then each run says that it kept the pair, until 30 days are left."""
+    out, names = tmp_path / "out", ("--name", "a.svc", "--name", "b.svc")
+    first = issue(ca, out, "xds", *names, "--days", 60, "--renew-before", 30, "--json")
+    before = files(out)
+    kept = issue(ca, out, "xds", "--name", "b.svc", "--name", "a.svc", "--renew-before", 30)
+    again = issue(ca, out, "xds", *names, "--renew-before", 30, "--json")
+    assert (told(first)["issued"], told(again)) == (True, {**told(first), "issued": False})
+    assert kept.lines[0] == "kept spiffe://igw.internal/igw/xds"
+    assert files(out) == before
+    assert told(issue(ca, out, "xds", *names, "--renew-before", 60, "--json"))["issued"]
+    assert files(out)["tls.key"] != before["tls.key"]
+    assert issue(ca, out, "xds", *names).lines[0] == "issued spiffe://igw.internal/igw/xds"
+
+
+def test_a_bundle_of_authorities_is_left_to_a_timer(ca: Path, tmp_path: Path) -> None:
+    """Trust goes from one authority to the next by way of a `ca.crt` with both."""
+    issue(ca, tmp_path / "out")
+    with (tmp_path / "out" / "ca.crt").open("ab") as bundle:
+        bundle.write(signed(authority=True).chain)
+    before = files(tmp_path / "out")
+    assert issue(ca, tmp_path / "out", "xds", "--renew-before", 30).lines[0].startswith("kept ")
+    assert files(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("more", "broken"),
+    [
+        (("--zone", "a"), {}),
+        (("--name", "other.svc"), {}),
+        (("--address", "10.0.0.1"), {}),
+        ((), {"tls.key": b""}),
+        ((), {"tls.key": signed().secret}),
+        ((), {"tls.crt": b"-----BEGIN CERTIFICATE-----"}),
+        ((), {"ca.crt": b""}),
+        ((), {"ca.crt": signed(authority=True).chain}),
+        ((), {"tls.crt": (other := signed("localhost")).chain, "tls.key": other.secret}),
+    ],
+)
+def test_what_would_not_be_issued_so_is_issued_anew(
+    ca: Path, tmp_path: Path, more: tuple[str, ...], broken: dict[str, bytes]
+) -> None:
+    """Other options, files that are broken or somebody else's: a timer mends them all."""
+    out = tmp_path / "out"
+    issue(ca, out)
+    write(out, broken)
+    assert issue(ca, out, "xds", *more, "--renew-before", 30).lines[0].startswith("issued ")
+    assert issue(ca, out, "xds", *more, "--renew-before", 30).lines[0].startswith("kept ")
+    assert credentials(out).current().identity.role is Role.XDS
+
+
+def test_a_pair_of_another_authority_is_issued_anew(ca: Path, tmp_path: Path) -> None:
+    """One of the same name, too, as it is when an authority was removed and made again."""
+    Authority.kept(tmp_path / "other")
+    issue(tmp_path / "other", tmp_path / "out")
+    (tmp_path / "out" / "ca.crt").write_bytes((ca / "ca.crt").read_bytes())
+    assert issue(ca, tmp_path / "out", "xds", "--renew-before", 30).lines[0].startswith("issued ")
+
+
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
@@ -162,6 +232,7 @@ def test_who_runs_follows_an_issue_over_the_old_files(ca: Path, tmp_path: Path) 
         (("--name", "10.0.0.1"), Exit.INVALID, "'10.0.0.1' is no DNS name"),
         (("--address", "localhost"), Exit.INVALID, "'localhost' is not an IP address"),
         (("--days", "0"), Exit.INVALID, "--days"),
+        (("--renew-before", "90"), Exit.INVALID, "igw: --renew-before: must be less than --days"),
         (("--zone", "a b"), Exit.INVALID, "igw: --zone: the zone 'a b' cannot stand in a certificate"),
         (
             ("--ca", "nowhere"),

@@ -73,3 +73,13 @@ def test_what_is_no_sum_is_left_to_one_process() -> None:
 def test_nothing_adds_up_to_nothing() -> None:
     """No process, no metric."""
     assert (added([]), exposition(())) == ((), b"")
+
+
+def test_of_ends_the_first_counts() -> None:
+    """Several workers follow the same files; a sum of times would be none."""
+    ends = [
+        (Family(name := "igw_tls_not_after_seconds", "gauge", "", ((name, {}, end),)),)
+        for end in (3.0, 2.0, 9.0)
+    ]
+    [family] = added(ends)
+    assert family.samples == ((name, {}, 2.0),)

@@ -51,6 +51,17 @@ def test_begins_with_settings_before_the_client_speaks() -> None:
     assert (second.type, second.stream) == (frames.WINDOW_UPDATE, 0)
 
 
+def test_content_that_came_at_once_is_told_at_once() -> None:
+    """A large body's frames are one content for as long as they stand together, and in their order."""
+    connection = opened()
+    connection.receive(begin(1) + begin(3))
+    pieces = [bytes([kind]) * 16_384 for kind in b"abcde"]
+    a, b, c, d, e = pieces
+    come = [data(1, a), data(1, b), data(3, c), data(1, d), data(1, e, frames.END_STREAM)]
+    told: list[Event] = [Content(1, a + b), Content(3, c), Content(1, d + e), Ended(1)]
+    assert connection.receive(b"".join(come)) == told
+
+
 def test_acknowledges_settings_and_answers_pings() -> None:
     """6.5.3 and 6.7: both are confirmed, confirmations are not."""
     connection = opened()

@@ -90,8 +90,11 @@ TRANSCRIPTS: dict[str, list[tuple[Any, Answer]]] = {
     "not compressed": [(headers(encoding="Identity"), PROCEED)],
     "not compressed, twice": [(headers(encoding="identity,identity"), PROCEED)],
     "an empty coding": [(headers(encoding=""), PROCEED)],
-    "body first": [(body(), fail("got a body before the headers"))],
-    "an empty body first": [(body(b""), fail("got a body before the headers"))],
+    "a body alone": [(body(), GPT)],
+    "a body alone before trailers": [(body(end=False), GPT)],
+    "a body alone that is form data": [(body(PART), Refuse(INVALID_JSON))],
+    "an empty body alone": [(body(b""), Refuse(MISSING))],
+    "more than may be, alone": [(body(b" " * MOST + b"{"), Refuse(TOO_LARGE))],
     "headers twice": [(headers(), PROCEED), (headers(), fail("got request headers twice"))],
     "trailers": [(headers(), PROCEED), (trailers(), fail(f"got request_trailers, {SKIPPED}"))],
     "nothing": [(ext_proc.ProcessingRequest(), fail(f"got None, {SKIPPED}"))],
@@ -105,7 +108,7 @@ def stream(*messages: Any) -> bytes:
 
 @pytest.mark.parametrize("transcript", TRANSCRIPTS.values(), ids=TRANSCRIPTS.keys())
 def test_transcript(transcript: list[tuple[Any, Answer]]) -> None:
-    """Headers, then the body, each answered once; a surprise fails the stream and never ends it cleanly."""
+    """The body, or headers before it, each answered once; a surprise fails the stream and never ends it cleanly."""
     exchange = Exchange(MOST)
     for message, answer in transcript:
         assert exchange.receive(stream(message)) == [answer]
@@ -138,13 +141,17 @@ def test_headers_answer_removes_a_forged_model() -> None:
 
 
 def test_route_answer_overwrites_the_header_and_routes_again() -> None:
-    """The model's header holds the name's UTF-8, replaces a client's own, and the route is chosen anew."""
+    """The model's header holds the name's UTF-8, replaces a client's own, and the route is chosen anew.
+
+    Where Envoy sent no headers it takes the name from metadata, and still wants a header's change to choose anew.
+    """
     answer = ext_proc.ProcessingResponse.FromString(encode(Route(ModelName("日本"))))
     common = answer.request_body.response
     (option,) = common.header_mutation.set_headers
     assert (option.header.key, option.header.raw_value) == ("x-igw-model", "日本".encode())
     assert option.append_action == option.OVERWRITE_IF_EXISTS_OR_ADD
     assert common.clear_route_cache
+    assert answer.dynamic_metadata == {"igw.extproc": {"x-igw-model": "日本"}}
 
 
 def test_refusal_is_an_openai_error_that_envoy_can_tell_from_its_own() -> None:

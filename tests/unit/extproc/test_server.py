@@ -181,7 +181,9 @@ async def test_a_surprise_fails_the_stream() -> None:
     """A stream closed with OK would let the request through, so it never is."""
     async with bench() as it:
         stream = it.process()
-        await stream.write(body(b'{"model":"gpt"}'))
+        await stream.write(HEADERS)
+        await stream.read()
+        await stream.write(HEADERS)
         assert await status(stream) is grpc.StatusCode.INVALID_ARGUMENT
         assert it.tally.outcomes() == {"failed": 1}
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import prometheus_client
 import pytest
 from igw_certs.authority import Authority
-from igw_certs.pair import KeyPair
 from igw_xds.certificates import LOCAL, Certificates, CertificatesCollector
 from igw_xds.observation import Coverage
+
+from tests.pairs import write_pair
 
 A, B = "a.example.com", "b.example.com"
 SECOND = 1 / 86400
@@ -20,13 +21,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority.kept(tmp_path_factory.mktemp("authority"))
 
 
-def put(folder: Path, name: str, pair: KeyPair) -> None:
-    """Write a pair as a Kubernetes secret is mounted."""
-    (folder / name).mkdir(exist_ok=True)
-    (folder / name / "tls.crt").write_bytes(pair.chain)
-    (folder / name / "tls.key").write_bytes(pair.key)
-
-
 def said(certificates: Certificates, *hosts: str) -> tuple[bool, str]:
     """Give what is said of host names, in short."""
     found = certificates.coverage(hosts)
@@ -35,34 +29,36 @@ def said(certificates: Certificates, *hosts: str) -> tuple[bool, str]:
 
 def test_a_folder(tmp_path: Path, authority: Authority) -> None:
     """A name is certified by itself or by a wildcard, one level deep; another is not."""
-    put(tmp_path, "a", authority.issue_server([A]))
-    put(tmp_path, "wild", authority.issue_server(["*.b.example.com"]))
+    write_pair(tmp_path / "a", authority.issue_server([A]))
+    write_pair(tmp_path / "wild", authority.issue_server(["*.b.example.com"]))
     certificates = Certificates(tmp_path)
-    assert certificates.refresh(())
+    certificates.refresh(())
+    assert certificates.changes == 1
     assert set(certificates.pairs) == {"a", "wild"}
     assert said(certificates, A, "x.b.example.com") == (True, "Valid")
     for lacking in (B, "x.y.b.example.com"):
         assert certificates.coverage([A, lacking]) == Coverage(
             False, "Missing", f"No certificate for {lacking}"
         )
-    assert not certificates.refresh(())
+    certificates.refresh(())
+    assert certificates.changes == 1
 
 
 def test_of_two_the_valid_one_counts(tmp_path: Path, authority: Authority) -> None:
     """An expired certificate of a host name is none where a wildcard has the name."""
-    put(tmp_path, "a", authority.issue_server([A], days=0.001 * SECOND))
+    write_pair(tmp_path / "a", authority.issue_server([A], days=0.001 * SECOND))
     certificates = Certificates(tmp_path)
     certificates.refresh(())
     assert said(certificates, A) == (False, "Expired")
     certificates = Certificates(tmp_path)
-    put(tmp_path, "wild", authority.issue_server(["*.example.com"]))
+    write_pair(tmp_path / "wild", authority.issue_server(["*.example.com"]))
     certificates.refresh(())
     assert said(certificates, A) == (True, "Valid")
 
 
 def test_broken_files(tmp_path: Path, authority: Authority) -> None:
     """A pair that was never good is none; its name is told, and no host name of it."""
-    put(tmp_path, "a", authority.issue_server([A]))
+    write_pair(tmp_path / "a", authority.issue_server([A]))
     (tmp_path / "a" / "tls.key").write_bytes(authority.issue_server([A]).key)
     certificates = Certificates(tmp_path)
     certificates.refresh(())
@@ -74,7 +70,7 @@ def test_broken_files(tmp_path: Path, authority: Authority) -> None:
 
 def test_the_local_authority_fills_in(tmp_path: Path, authority: Authority) -> None:
     """Host names without a certificate get one of its own, made anew only when they change."""
-    put(tmp_path, "a", authority.issue_server([A]))
+    write_pair(tmp_path / "a", authority.issue_server([A]))
     certificates = Certificates(tmp_path, authority)
     assert certificates.names_hosts
     certificates.refresh([A])
@@ -82,7 +78,9 @@ def test_the_local_authority_fills_in(tmp_path: Path, authority: Authority) -> N
     certificates.refresh([A, B])
     first = certificates.pairs[LOCAL]
     assert set(first.names) == {B, "localhost"}
-    assert not certificates.refresh([B, A])
+    before = certificates.changes
+    certificates.refresh([B, A])
+    assert certificates.changes == before
     assert certificates.pairs[LOCAL] is first
     assert said(certificates, A, B) == (True, "Valid")
 
@@ -90,7 +88,7 @@ def test_the_local_authority_fills_in(tmp_path: Path, authority: Authority) -> N
 def test_metrics(tmp_path: Path, authority: Authority) -> None:
     """When each ends, and whether its files are broken."""
     pair = authority.issue_server([A], days=30)
-    put(tmp_path, "a", pair)
+    write_pair(tmp_path / "a", pair)
     certificates = Certificates(tmp_path)
     certificates.refresh(())
     registry = prometheus_client.CollectorRegistry()

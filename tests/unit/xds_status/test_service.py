@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from igw_certs.authority import Authority
 from igw_model.policy import Access
 from igw_model.record import Kind, Replica
 from igw_store.cipher import Cipher
@@ -18,7 +19,9 @@ from igw_store.files import Loaded, load
 from igw_store.sqlite import SqliteStore, open_store
 from igw_store.store import UnavailableError
 from igw_xds import service
+from igw_xds.certificates import LOOK_SECONDS
 from igw_xds.key_owners import KeyOwners
+from igw_xds.reporter import SETTLE_SECONDS
 from igw_xds.service import ControlPlane, Plane, serve
 from igw_xds.settings import DataPlane, HostPort
 from prometheus_client import CollectorRegistry
@@ -26,6 +29,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from tests.builders import DOMAIN, deployment_id, gateway_id, gateway_spec, write
+from tests.pairs import write_pair
 from tests.unit.xds_status.plane import record
 
 
@@ -58,24 +62,26 @@ class Running:
                     return found
                 await asyncio.sleep(0.02)
 
-    async def restricted(self, number: int, than: str = "") -> str:
-        """Wait until something (else) is said of whose keys may use a gateway, and give it."""
+    async def reason(self, condition: str, number: int, than: str = "") -> str:
+        """Wait until something (else) is said of a gateway by a condition, and give the reason."""
         async with asyncio.timeout(10):
             while True:
                 found = await self.store.read(lambda store: store.get(Kind.GATEWAY, gateway_id(number)))
                 conditions = found.observed.conditions if found and found.observed else ()
-                reasons = [c.reason for c in conditions if c.type == "AccessRestricted"]
+                reasons = [c.reason for c in conditions if c.type == condition]
                 if reasons and reasons != [than]:
                     return reasons[0]
                 await asyncio.sleep(0.02)
 
 
 @asynccontextmanager
-async def control_plane(*, files: bool, owners: KeyOwners | None = None) -> AsyncIterator[Running]:
-    """Run a control plane over a store in memory."""
+async def control_plane(
+    *, files: bool, owners: KeyOwners | None = None, **options: Any
+) -> AsyncIterator[Running]:
+    """Run a control plane over a store in memory; `options` are other settings."""
     store, stop, port = await open_store(None, Cipher.ephemeral()), asyncio.Event(), free_port()
     settings = ControlPlane(HostPort("127.0.0.1", 0), HostPort("127.0.0.1", port), DOMAIN, None, DataPlane())
-    plane = Plane(settings, CollectorRegistry(), owners)
+    plane = Plane(replace(settings, **options), CollectorRegistry(), owners)
     running = Running(store, f"http://127.0.0.1:{port}", plane)
     states = running.states() if files else None
     running.task = asyncio.create_task(serve(running.plane, store, stop, states))
@@ -154,12 +160,12 @@ async def test_whose_a_gateways_key_is_decides_who_may_use_it() -> None:
             await running.until(lambda ready, _: ready == 200)
             for one in (keyed, opened, replace(opened, generation=2)):
                 await running.store.write(lambda store, one=one: store.put(one))  # type: ignore[misc]
-            assert await running.restricted(1) == "KeyNotChecked"
+            assert await running.reason("AccessRestricted", 1) == "KeyNotChecked"
             assert running.plane.derivation.gateways[gateway_id(1)].policy.access is Access.PENDING
             answer.set()
-            assert await running.restricted(1, than="KeyNotChecked") == "Entities"
+            assert await running.reason("AccessRestricted", 1, than="KeyNotChecked") == "Entities"
             assert running.plane.derivation.gateways[gateway_id(1)].policy.entities == ("ops",)
-            assert await running.restricted(2) == "AnyKeyAccepted"
+            assert await running.reason("AccessRestricted", 2) == "AnyKeyAccepted"
     assert [e["gateway"] for e in logs if e["log_level"] == "warning"] == [gateway_id(2)]
 
 
@@ -201,6 +207,28 @@ async def test_a_store_that_cannot_answer_for_a_while_ends_nothing(
         await running.until(lambda _, status: served(status) != served(first))
 
 
+async def test_a_store_that_cannot_answer_is_in_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it cannot, and no longer: what Envoys have stays, so nothing else would tell."""
+    monkeypatch.setattr(service, "EXPIRY_SECONDS", 0.02)
+    async with control_plane(files=False) as running:
+        await running.until(lambda ready, status: ready == 200 and status["storeFailure"] == "")
+        store, read = running.store, running.store.read
+
+        async def refuse(*_: Any) -> Any:
+            raise UnavailableError("locked")
+
+        monkeypatch.setattr(store, "read", refuse)
+        await running.until(lambda ready, status: ready == 200 and status["storeFailure"] == "locked")
+        monkeypatch.setattr(store, "read", read)
+        await running.until(lambda _, status: status["storeFailure"] == "")
+        write = store.write
+        monkeypatch.setattr(store, "write", refuse)
+        await write(lambda tx: tx.put(record(Kind.GATEWAY, gateway_spec(1))))
+        await running.until(lambda _, status: status["storeFailure"] == "locked")
+        monkeypatch.setattr(store, "write", write)
+        await running.until(lambda _, status: status["storeFailure"] == "")
+
+
 async def test_a_file_waits_for_what_is_in_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An object of the API that goes makes room for a file's, without another edit."""
     monkeypatch.setattr(service, "RETRY_SECONDS", 0.05)
@@ -213,6 +241,29 @@ async def test_a_file_waits_for_what_is_in_its_way(tmp_path: Path, monkeypatch: 
         await running.until(lambda ready, status: ready == 200 and not status["definition_errors"])
 
 
+async def test_a_certificate_is_noticed_when_something_else_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks first tells of it: it stands in conditions at once, not with the next sweep."""
+    monkeypatch.setattr(service, "LOOK_SECONDS", 3600)
+    authority, folder, name = Authority.kept(tmp_path / "authority"), tmp_path / "certificates", "a.example"
+    write_pair(folder, authority.issue_server([name]))
+    options: dict[str, Any] = {
+        "certificates": folder,
+        "local_authority": tmp_path / "authority",
+        "data_plane": DataPlane(https=HostPort("127.0.0.1", 1)),
+    }
+    spec = gateway_spec(1, endpointConfiguration={"additionalDns": [name]})
+    async with control_plane(files=False, **options) as running:
+        await running.store.write(lambda store: store.put(record(Kind.GATEWAY, spec)))
+        assert await running.reason("CertificateReady", 1) == "Valid"
+        write_pair(folder, authority.issue_server([name], days=0.1 / 86400))
+        await asyncio.sleep(LOOK_SECONDS + 0.1)
+        await running.store.write(lambda store: store.put(record(Kind.GATEWAY, gateway_spec(2))))
+        async with asyncio.timeout(SETTLE_SECONDS / 2):
+            assert await running.reason("CertificateReady", 1, than="Valid") == "Broken"
+
+
 async def test_replicas_from_before_have_time_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose time passed while nobody could hear it stays for a while; who was heard of since goes in time."""
     monkeypatch.setattr(service, "EXPIRY_SECONDS", 0.02)
@@ -221,7 +272,8 @@ async def test_replicas_from_before_have_time_to_come_back(monkeypatch: pytest.M
     passed = datetime.now(UTC) - timedelta(seconds=5)
     early = Replica(deployment_id(1), "early", "127.0.0.1", 1, passed)
     await store.write(lambda tx: tx.put_replica(early))
-    expiring = asyncio.create_task(service._expire(store))
+    settings = ControlPlane(HostPort("", 0), HostPort("", 0), DOMAIN, None, DataPlane())
+    expiring = asyncio.create_task(service._expire(store, Plane(settings, CollectorRegistry())))
 
     async def names() -> list[str]:
         found = await store.read(lambda view: view.replicas(deployment_id(1)))

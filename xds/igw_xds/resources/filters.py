@@ -15,7 +15,7 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.common.matching.v3 import extension_matcher_pb2
 from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
-from envoy.extensions.filters.http.ext_proc.v3 import ext_proc_pb2, processing_mode_pb2
+from envoy.extensions.filters.http.ext_proc.v3 import ext_proc_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
@@ -34,7 +34,15 @@ from xds.type.matcher.v3 import string_pb2 as xds_string_pb2
 
 from igw_xds import names
 from igw_xds.plan import PlannedGateway
-from igw_xds.resources.body import BODY, body_script, only_forms, reads
+from igw_xds.resources.body import (
+    BODY,
+    ProcessingMode,
+    body_script,
+    model_header,
+    only_forms,
+    reads,
+    whole_body,
+)
 from igw_xds.resources.matching import Predicate, Single, unless, unmarked
 from igw_xds.resources.messages import packed, seconds
 from igw_xds.resources.metadata import GATEWAY, NAMESPACE, POLICY, REPORTS, metadata
@@ -48,9 +56,10 @@ RBAC = "envoy.filters.http.rbac"
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
 EXT_PROC = "envoy.filters.http.ext_proc"
 BUFFER = "envoy.filters.http.buffer"
+MODEL = "igw.model"
+"""The filter that puts the model which extproc read into the header that routes match."""
 
 _NOT_MADE = packed(route_components_pb2.FilterConfig(disabled=True))
-_MADE = packed(ext_proc_pb2.ExtProcPerRoute(overrides=ext_proc_pb2.ExtProcOverrides()))
 _BODY_NOT_READ = {
     EXT_PROC: packed(ext_proc_pb2.ExtProcPerRoute(disabled=True)),
     BODY: packed(lua_pb2.LuaPerRoute(disabled=True)),
@@ -64,7 +73,7 @@ UNKNOWN_GATEWAY = "unknown-gateway"
 
 
 def http_filters(data_plane: DataPlane) -> list[hcm_pb2.HttpFilter]:
-    """Give the chain: host spelling, addresses, authentication, tokens used, the body's model, size, router."""
+    """Give the chain: host spelling, addresses, authentication, tokens used, the body, its size, its model, router."""
     return [
         _filter(HOST, _host_spelling()),
         _filter(RBAC, rbac_pb2.RBAC(rules=_nobody())),
@@ -76,6 +85,7 @@ def http_filters(data_plane: DataPlane) -> list[hcm_pb2.HttpFilter]:
             BUFFER,
             buffer_pb2.Buffer(max_request_bytes=wrappers_pb2.UInt32Value(value=data_plane.max_body_bytes)),
         ),
+        *([_filter(MODEL, model_header())] if data_plane.body_routing is BodyRouting.EXTPROC else []),
         _filter("envoy.filters.http.router", router_pb2.Router(suppress_envoy_headers=True)),
     ]
 
@@ -96,9 +106,10 @@ def per_gateway(gateway: PlannedGateway, data_plane: DataPlane) -> dict[str, any
     return configs
 
 
-def reads_form() -> dict[str, any_pb2.Any]:
-    """Let ext_proc be there for a route's requests, whose gateway does without."""
-    return {EXT_PROC: _MADE}
+def headers_read_outside() -> dict[str, any_pb2.Any]:
+    """Send the headers of a route's requests to extproc before the body, also where their gateway does without it."""
+    overrides = ext_proc_pb2.ExtProcOverrides(processing_mode=whole_body(ProcessingMode.SEND))
+    return {EXT_PROC: packed(ext_proc_pb2.ExtProcPerRoute(overrides=overrides))}
 
 
 def gateway_metadata(gateway: PlannedGateway) -> base_pb2.Metadata:
@@ -159,13 +170,17 @@ def _body_read_inside(gateway: PlannedGateway, data_plane: DataPlane) -> lua_pb2
 
 
 def _body_read_whole(gateway: PlannedGateway, routing: BodyRouting) -> dict[str, any_pb2.Any]:
-    """Give what is said to the filters that hold a whole body: one of them is enough, and the script another."""
+    """Give what is said to the filters that hold a whole body.
+
+    The script holds the headers too, as it must: the router picks the route when they pass. An ext_proc that skips
+    them does not, so the buffer does, and what extproc tells of the body is made a header behind it.
+    """
     by_body = isinstance(gateway.routing, BodyBasedRouting)
+    if routing is BodyRouting.EXTPROC:
+        return {} if by_body else {EXT_PROC: _BODY_NOT_READ[EXT_PROC], MODEL: _NOT_MADE}
     configs = {BUFFER: _NOT_MADE} if by_body else {}
     if routing is BodyRouting.AUTO:
         configs[EXT_PROC] = _NOT_MADE
-    elif routing is BodyRouting.EXTPROC and not by_body:
-        configs[EXT_PROC] = _BODY_NOT_READ[EXT_PROC]
     return configs
 
 
@@ -237,18 +252,12 @@ def _http_service() -> ext_authz_pb2.HttpService:
 
 
 def _ext_proc() -> ext_proc_pb2.ExternalProcessor:
-    """Send the headers and then the whole body; the headers must wait, or the route is picked without it."""
-    mode = processing_mode_pb2.ProcessingMode
+    """Send the whole body; a route whose requests' headers say how to read it sends them before."""
+    receiving = ext_proc_pb2.MetadataOptions.MetadataNamespaces(untyped=[headers.MODEL_METADATA])
     return ext_proc_pb2.ExternalProcessor(
         grpc_service=_grpc_service(names.EXTPROC_CLUSTER, None),
-        processing_mode=mode(
-            request_header_mode=mode.SEND,
-            request_body_mode=mode.BUFFERED,
-            request_trailer_mode=mode.SKIP,
-            response_header_mode=mode.SKIP,
-            response_body_mode=mode.NONE,
-            response_trailer_mode=mode.SKIP,
-        ),
+        processing_mode=whole_body(ProcessingMode.SKIP),
+        metadata_options=ext_proc_pb2.MetadataOptions(receiving_namespaces=receiving),
         message_timeout=seconds(EXT_PROC_TIMEOUT_SECONDS),
         status_on_error=http_status_pb2.HttpStatus(code=http_status_pb2.ServiceUnavailable),
         stat_prefix="igw",

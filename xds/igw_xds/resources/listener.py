@@ -22,12 +22,11 @@ from igw_xds.resources.filters import http_filters
 from igw_xds.resources.messages import ads, extension, packed, seconds, socket_address
 from igw_xds.resources.replies import local_replies
 from igw_xds.resources.telling import TOLD_IN_A_LEASE, access_log, log_of_limited, tracing, usage_log
-from igw_xds.settings import DataPlane, HostPort, PlainHttp
+from igw_xds.settings import HTTPS_PORT, DataPlane, HostPort, PlainHttp
 
 # A WSGI server reads X_Igw_Principal and X-Igw-Principal as one header, so all spellings go. Prefixes, for one regular
 # expression in their place costs Envoy a twentieth of what it does for a request.
 CLIENT_MAY_NOT_SEND = [f"x{a}{name}{b}" for name in ("igw", "envoy") for a in "-_" for b in "-_"]
-HTTPS_PORT = 443
 HANDSHAKE_SECONDS = 10
 """For TLS to be agreed on."""
 
@@ -38,7 +37,7 @@ def listeners(data_plane: DataPlane, certificates: Sequence[str] = ()) -> list[l
     if data_plane.plain_http is PlainHttp.ON:
         found.append(_over_tcp(names.LISTENER, data_plane.listen, connection_manager(data_plane)))
     elif data_plane.plain_http is PlainHttp.REDIRECT:
-        found.append(_over_tcp(names.LISTENER, data_plane.listen, redirecting(data_plane.https)))
+        found.append(_over_tcp(names.LISTENER, data_plane.listen, redirecting(data_plane.https_port)))
     if data_plane.https is not None and certificates:
         found += _with_tls(data_plane, data_plane.https, certificates)
     return found
@@ -91,11 +90,11 @@ def _filter(manager: hcm_pb2.HttpConnectionManager) -> listener_components_pb2.F
     )
 
 
-def redirecting(https: HostPort | None) -> hcm_pb2.HttpConnectionManager:
-    """Give the connection manager that tells everybody to come back over HTTPS (308: the method stays)."""
+def redirecting(port: int) -> hcm_pb2.HttpConnectionManager:
+    """Give the connection manager that sends everybody to this port, over HTTPS (308: the method stays)."""
     redirect = route_components_pb2.RedirectAction(
         https_redirect=True,
-        port_redirect=https.port if https else HTTPS_PORT,
+        port_redirect=0 if port == HTTPS_PORT else port,  # 0: the URL names none
         response_code=route_components_pb2.RedirectAction.PERMANENT_REDIRECT,
     )
     route = route_components_pb2.Route(match=route_components_pb2.RouteMatch(prefix="/"), redirect=redirect)
@@ -106,6 +105,7 @@ def redirecting(https: HostPort | None) -> hcm_pb2.HttpConnectionManager:
         http_filters=[
             hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(router_pb2.Router()))
         ],
+        local_reply_config=local_replies(),
         stream_idle_timeout=seconds(edge.REQUEST_SECONDS),
     )
     edge.harden(manager)

@@ -15,7 +15,7 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from google.protobuf import struct_pb2
-from igw_model.openai import ApiError
+from igw_model.openai import MISSING_MODEL, ApiError
 
 from igw_xds.plan import PlannedGateway
 from igw_xds.resources.filters import UNKNOWN_GATEWAY
@@ -29,6 +29,9 @@ KEPT = (
     "response.code_details in ['direct_response', 'lua_response'] || response.code_details.startsWith('igw_')"
     " || (response.code_details == 'ext_authz_denied' && 'content-type' in response.headers)"
 )
+
+NO_BODY = "response.code_details == 'cluster_not_found' && response.code == 404 && request.size == 0"
+"""No body, which extproc is not asked about, so the model is not known: the route that waits for it was the last."""
 
 BY_REASON: tuple[tuple[str, ApiError], ...] = (
     (
@@ -81,14 +84,14 @@ BY_STATUS: tuple[tuple[str, ApiError], ...] = (
 
 def local_replies() -> hcm_pb2.LocalReplyConfig:
     """Give the listener's table of local replies."""
-    kept = _mapper(KEPT)
-    kept.body_format_override.text_format_source.inline_string = "%LOCAL_REPLY_BODY%"
-    kept.body_format_override.content_type = "application/json"
+    kept = _text_mapper(KEPT, "%LOCAL_REPLY_BODY%")
+    no_body = _text_mapper(NO_BODY, MISSING_MODEL.body().decode())
+    no_body.status_code.value = MISSING_MODEL.status
     by_reason = [_error_mapper(expression, error) for expression, error in BY_REASON]
     for mapper, (_, error) in zip(by_reason, BY_REASON, strict=True):
         mapper.status_code.value = error.status
     by_status = [_error_mapper(f"response.code {condition}", error) for condition, error in BY_STATUS]
-    return hcm_pb2.LocalReplyConfig(mappers=[kept, *by_reason, *by_status])
+    return hcm_pb2.LocalReplyConfig(mappers=[kept, no_body, *by_reason, *by_status])
 
 
 def error_route(match: route_components_pb2.RouteMatch, error: ApiError) -> route_components_pb2.Route:
@@ -126,6 +129,13 @@ def _error_mapper(expression: str, error: ApiError) -> hcm_pb2.ResponseMapper:
     mapper = _mapper(expression)
     mapper.body_format_override.CopyFrom(_json_format(error.document()))
     mapper.headers_to_add.extend(_retry_after(error.status))
+    return mapper
+
+
+def _text_mapper(expression: str, text: str) -> hcm_pb2.ResponseMapper:
+    mapper = _mapper(expression)
+    mapper.body_format_override.text_format_source.inline_string = text
+    mapper.body_format_override.content_type = "application/json"
     return mapper
 
 

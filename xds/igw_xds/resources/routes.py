@@ -68,17 +68,16 @@ def _http3_is_there(data_plane: DataPlane) -> list[base_pb2.HeaderValueOption]:
     """Tell clients where HTTP/3 is served (RFC 7838); they come over TCP first."""
     if data_plane.https is None or not data_plane.http3:
         return []
-    header = base_pb2.HeaderValue(key="alt-svc", value=f'h3=":{data_plane.https.port}"; ma=86400')
+    header = base_pb2.HeaderValue(key="alt-svc", value=f'h3=":{data_plane.https_port}"; ma=86400')
     return [base_pb2.HeaderValueOption(header=header)]
 
 
 def _routes(gateway: PlannedGateway, data_plane: DataPlane) -> list[Route]:
     match gateway.routing:
         case BodyBasedRouting():
-            forms = [_until_the_form_is_read()] if data_plane.body_routing is BodyRouting.AUTO else []
             return [
                 *_by_header(gateway, headers.MODEL, "model", data_plane),
-                *forms,
+                *_until_extproc_has_read_both(data_plane.body_routing),
                 _until_the_body_is_read(),
             ]
         case HeaderBasedRouting(header_name=name):
@@ -120,13 +119,27 @@ def _until_the_body_is_read() -> Route:
 
 
 @cache
-def _until_the_form_is_read() -> Route:
-    """Do the same for form data, with extproc there to read it."""
+def _until_extproc_has_read_both(routing: BodyRouting) -> list[Route]:
+    """Do the same for what extproc needs the headers of: form data, and where it reads all, what is compressed."""
     kind = string_pb2.StringMatcher(prefix="multipart/", ignore_case=True)
+    form = route_components_pb2.HeaderMatcher(name="content-type", string_match=kind)
+    match routing:
+        case BodyRouting.AUTO:
+            told = [form]
+        case BodyRouting.EXTPROC:
+            told = [form, _present("content-encoding")]
+        case BodyRouting.NATIVE:
+            told = []
+        case other:
+            assert_never(other)
+    return [_until_extproc_has_read(header) for header in told]
+
+
+def _until_extproc_has_read(header: route_components_pb2.HeaderMatcher) -> Route:
     route = Route()
     route.CopyFrom(_until_the_body_is_read())
-    route.match.headers.add(name="content-type", string_match=kind)
-    for name, config in filters.reads_form().items():
+    route.match.headers.append(header)
+    for name, config in filters.headers_read_outside().items():
         route.typed_per_filter_config[name].CopyFrom(config)
     return route
 
