@@ -32,7 +32,6 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text(ENVOY)
     program.chmod(0o755)
     monkeypatch.setattr(launcher, "envoy_command", lambda: str(program))
-    monkeypatch.setattr("igw_ops.logs.configure", lambda *_: None)  # it is for a whole process
     monkeypatch.setenv("SEEN", str(tmp_path))
     monkeypatch.setenv("IGW_ENVOY_STATE_DIR", str(tmp_path / "state"))
     return tmp_path
