@@ -11,6 +11,7 @@ from typing import assert_never
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
 from envoy.config.core.v3 import protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2
 from envoy.extensions.clusters.common.dns.v3 import dns_pb2
 from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
@@ -24,6 +25,7 @@ from igw_xds.plan import Containers, PlannedDeployment, PlannedModel, Registered
 from igw_xds.resources.endpoints import load_assignment, of_deployment
 from igw_xds.resources.liveness import (
     HEALTH_CHECK_HOST,
+    another_instance,
     any_answer,
     container_health_check,
     health_check,
@@ -56,6 +58,8 @@ _ROLES = {
     names.USAGE_LOG_CLUSTER: Role.COLLECTOR,
 }
 """Whose certificate a service must have."""
+_RETRIES = {name: another_instance() for name in (names.EXTAUTH_CLUSTER, names.EXTPROC_CLUSTER)}
+"""Of those that are asked once for a request; what is told is kept, and told again, by who tells it."""
 UNLIMITED = wrappers_pb2.UInt32Value(value=1_000_000)
 
 
@@ -105,7 +109,9 @@ def service_clusters(data_plane: DataPlane) -> list[cluster_pb2.Cluster]:
         asked[names.EXTPROC_CLUSTER] = data_plane.extproc
     if data_plane.usage_log is not None:
         asked[names.USAGE_LOG_CLUSTER] = data_plane.usage_log
-    clusters = [service_cluster(name, at, http2(FROZEN_SECONDS)) for name, at in asked.items()]
+    clusters = [
+        service_cluster(name, at, http2(FROZEN_SECONDS), _RETRIES.get(name)) for name, at in asked.items()
+    ]
     for cluster in clusters:
         cluster.health_checks.append(any_answer())
         cluster.common_lb_config.CopyFrom(last_resort())
@@ -129,7 +135,10 @@ def http2(ping_seconds: float) -> protocol_pb2.Http2ProtocolOptions:
 
 
 def service_cluster(
-    name: str, at: HostPort, http2_options: protocol_pb2.Http2ProtocolOptions
+    name: str,
+    at: HostPort,
+    http2_options: protocol_pb2.Http2ProtocolOptions,
+    retries: route_components_pb2.RetryPolicy | None = None,
 ) -> cluster_pb2.Cluster:
     """Give the cluster of a service: HTTP/2, in clear."""
     cluster = cluster_pb2.Cluster(
@@ -138,7 +147,7 @@ def service_cluster(
         lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
         common_lb_config=no_panic(),
         circuit_breakers=_unlimited(),
-        typed_extension_protocol_options=_http2(http2_options),
+        typed_extension_protocol_options=_http2(http2_options, retries),
     )
     _over_dns(cluster, load_assignment(name, [at]), at)
     return cluster
@@ -222,10 +231,12 @@ def _http1() -> Mapping[str, any_pb2.Any]:
     return _protocol(options(explicit_http_config=explicit), MODEL_SERVER_IDLE_SECONDS)
 
 
-def _http2(http2_options: protocol_pb2.Http2ProtocolOptions) -> dict[str, any_pb2.Any]:
+def _http2(
+    http2_options: protocol_pb2.Http2ProtocolOptions, retries: route_components_pb2.RetryPolicy | None
+) -> dict[str, any_pb2.Any]:
     options = http_protocol_options_pb2.HttpProtocolOptions
     explicit = options.ExplicitHttpConfig(http2_protocol_options=http2_options)
-    return _protocol(options(explicit_http_config=explicit), SERVICE_IDLE_SECONDS)
+    return _protocol(options(explicit_http_config=explicit, retry_policy=retries), SERVICE_IDLE_SECONDS)
 
 
 def _protocol(

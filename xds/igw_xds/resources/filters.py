@@ -9,7 +9,7 @@ has no route when the chain is made, so all filters are there, and do nothing fo
 from collections.abc import Iterable
 from typing import assert_never
 
-from envoy.config.core.v3 import backoff_pb2, base_pb2, grpc_service_pb2, http_uri_pb2
+from envoy.config.core.v3 import base_pb2, grpc_service_pb2, http_uri_pb2
 from envoy.config.rbac.v3 import rbac_pb2 as rules_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.common.matching.v3 import extension_matcher_pb2
@@ -20,7 +20,6 @@ from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
-from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.type.matcher.v3 import http_inputs_pb2, string_pb2
 from envoy.type.v3 import http_status_pb2
 from google.protobuf import any_pb2, wrappers_pb2
@@ -241,7 +240,6 @@ def _http_service() -> ext_authz_pb2.HttpService:
             timeout=seconds(AUTH_TIMEOUT_SECONDS),
         ),
         authorization_request=ext_authz_pb2.AuthorizationRequest(headers_to_add=[policy]),
-        retry_policy=_another_instance(),
     )
     response = service.authorization_response
     response.allowed_upstream_headers.patterns.extend(map(_exactly, upstream))
@@ -269,30 +267,9 @@ def _ext_proc() -> ext_proc_pb2.ExternalProcessor:
     )
 
 
-def _another_instance() -> base_pb2.RetryPolicy:
-    """Ask another instance where one is gone, or goes while it is asked: asking twice changes nothing.
-
-    What Envoy calls the longest pause between tries is also the longest that one try may take.
-    """
-    policy = base_pb2.RetryPolicy(
-        retry_on="connect-failure,refused-stream,reset",
-        num_retries=wrappers_pb2.UInt32Value(value=3),
-        retry_back_off=backoff_pb2.BackoffStrategy(
-            base_interval=seconds(0.025), max_interval=seconds(AUTH_TIMEOUT_SECONDS)
-        ),
-        host_selection_retry_max_attempts=20,
-    )
-    policy.retry_host_predicate.add(
-        name="envoy.retry_host_predicates.previous_hosts",
-        typed_config=packed(previous_hosts_pb2.PreviousHostsPredicate()),
-    )
-    return policy
-
-
 def _grpc_service(cluster: str, timeout_seconds: float | None) -> grpc_service_pb2.GrpcService:
     service = grpc_service_pb2.GrpcService(
-        envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=cluster),
-        retry_policy=_another_instance(),
+        envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=cluster)
     )
     if timeout_seconds is not None:
         service.timeout.CopyFrom(seconds(timeout_seconds))

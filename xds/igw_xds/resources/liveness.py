@@ -1,13 +1,15 @@
-"""Which instances of a cluster are asked: health checks, what traffic tells of them, and what is done without any."""
+"""Which instances of a cluster are asked: health checks, what traffic tells, retries, and what is done without any."""
 
 from functools import cache, lru_cache
 
 from envoy.config.cluster.v3 import cluster_pb2, outlier_detection_pb2
 from envoy.config.core.v3 import health_check_pb2
+from envoy.config.route.v3 import route_components_pb2
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.type.v3 import http_pb2, percent_pb2
 from google.protobuf import wrappers_pb2
 
-from igw_xds.resources.messages import seconds
+from igw_xds.resources.messages import packed, seconds
 
 HEALTH_CHECK_HOST = "health-check.inference-gateway"
 
@@ -63,6 +65,31 @@ def unreachable() -> outlier_detection_pb2.OutlierDetection:
         base_ejection_time=seconds(1),
         max_ejection_time=seconds(5),
         max_ejection_percent=wrappers_pb2.UInt32Value(value=50),
+    )
+
+
+@cache
+def another_instance() -> route_components_pb2.RetryPolicy:
+    """Ask another instance where one is gone, or goes while it is asked: asking twice changes nothing.
+
+    It is the cluster's, because Envoy parses what a filter's own service says of retries anew for each request: a fifth
+    of all that it did for one which extproc was asked of.
+    """
+    policy = route_components_pb2.RetryPolicy(
+        retry_on="connect-failure,refused-stream,reset",
+        num_retries=wrappers_pb2.UInt32Value(value=3),
+        host_selection_retry_max_attempts=20,
+    )
+    policy.retry_host_predicate.append(not_tried_before())
+    return policy
+
+
+@cache
+def not_tried_before() -> route_components_pb2.RetryPolicy.RetryHostPredicate:
+    """Choose no instance again that this request was sent to."""
+    return route_components_pb2.RetryPolicy.RetryHostPredicate(
+        name="envoy.retry_host_predicates.previous_hosts",
+        typed_config=packed(previous_hosts_pb2.PreviousHostsPredicate()),
     )
 
 

@@ -9,7 +9,6 @@ from typing import assert_never
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
-from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import wrappers_pb2
@@ -21,6 +20,7 @@ from igw_xds import names
 from igw_xds.plan import PlannedGateway, PlannedModel
 from igw_xds.resources import filters
 from igw_xds.resources.clusters import fallback_orders
+from igw_xds.resources.liveness import not_tried_before
 from igw_xds.resources.messages import packed, seconds
 from igw_xds.resources.metadata import metadata
 from igw_xds.resources.replies import error_route, model_list_action
@@ -230,10 +230,7 @@ def _retry_policy(*, split: bool) -> route_components_pb2.RetryPolicy:
         num_retries=wrappers_pb2.UInt32Value(value=3),
         host_selection_retry_max_attempts=20,
     )
-    policy.retry_host_predicate.add(
-        name="envoy.retry_host_predicates.previous_hosts",
-        typed_config=packed(previous_hosts_pb2.PreviousHostsPredicate()),
-    )
+    policy.retry_host_predicate.append(not_tried_before())
     if split:
         policy.retry_priority.name = "envoy.retry_priorities.previous_priorities"
         policy.retry_priority.typed_config.CopyFrom(

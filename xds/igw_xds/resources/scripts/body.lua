@@ -6,6 +6,9 @@ local GARBAGE = 1048576
 
 -- A body.
 
+-- What nearly all names are, up to the quote behind.
+local USUAL_NAME = '^([%w._/:-]+)"()'
+
 local function model(scan, at, mark)
   if mark == OPEN or mark == LIST then
     count(scan)
@@ -13,6 +16,12 @@ local function model(scan, at, mark)
   elseif mark ~= QUOTE then
     local _, text = scalar(scan, at)
     error(text == "null" and MISSING or INVALID_TYPE)
+  end
+  local usual, behind = match(scan.text, USUAL_NAME, at + 1)
+  if usual and #usual <= LONGEST_NAME then
+    count(scan)
+    scan.model = usual
+    return behind - 1
   end
   local from, last = kept_string(scan, at + 1, LONGEST_SPELLING)
   if last == nil then error(unknown("")) end
@@ -41,13 +50,19 @@ end
 
 function BODY.value(scan, at, mark, name)
   if name == "model" and scan.routes then return model(scan, at, mark) end
-  local last, place = placed(scan, at, mark)
-  if name == "stream" then scan.stream = place.text == "true" end
-  if name == "stream_options" then scan.options = place end
+  local last, found
+  if name == "stream_options" then
+    last, scan.options = placed(scan, at, mark)
+  else
+    last, found = value(scan, at, mark)
+    if name == "stream" then scan.stream = found == "true" end
+  end
   return last
 end
 
-local function document(scan)
+local function document(body, routes)
+  local scan = scanning(body, 0)
+  scan.routes = routes
   local at, mark = next_mark(scan, 1)
   if mark ~= OPEN then error(INVALID_JSON) end
   count(scan)
@@ -55,7 +70,8 @@ local function document(scan)
   at = object(scan, at + 1, BODY)
   count(scan)
   if next_byte(scan, at + 1) ~= nil then error(INVALID_JSON) end
-  if scan.routes and scan.model == nil then error(MISSING) end
+  if routes and not scan.model then error(MISSING) end
+  return scan
 end
 
 -- How a body is changed so that it asks for usage: the bytes before the change, those that it replaces, and the text.
@@ -75,7 +91,7 @@ local function change_of_options(body, place)
   local at = next_mark(scan, 1)
   if not pcall(object, scan, at + 1, OPTIONS) then return end
   local usage = scan.usage
-  if usage == nil then
+  if not usage then
     local _, first = next_byte(scanning(body, place.from + 1), 1)
     return place.from + 1, 0, '"include_usage":true' .. (first == CLOSE and "" or ",")
   elseif usage.text ~= "true" then
@@ -86,7 +102,7 @@ end
 local function change(scan)
   if not scan.stream then return end
   local place = scan.options
-  if place == nil then return scan.inside, 0, '"stream_options":{"include_usage":true},' end
+  if not place then return scan.inside, 0, '"stream_options":{"include_usage":true},' end
   if place.text == "null" then return place.from, 4, '{"include_usage":true}' end
   if place.mark == OPEN then return change_of_options(scan.body, place) end
 end
@@ -136,16 +152,15 @@ end
 -- Reads what there is to read; gives the error to answer with. Envoy's objects die where the script waits for the body.
 local function read(handle, routes, completes)
   local body = handle:body()
-  if body == nil or body:length() == 0 then return routes and MISSING end
-  local scan = scanning(body, 0)
-  scan.routes = routes
-  local good, fault = pcall(document, scan)
+  local length = body and body:length() or 0
+  if length == 0 then return routes and MISSING end
+  local good, found = pcall(document, body, routes)
   if good then
-    if routes then route(handle, scan) end
-    if completes then asks_for_usage(handle, scan) end
+    if routes then route(handle, found) end
+    if completes then asks_for_usage(handle, found) end
   end
-  if scan.length > GARBAGE then collectgarbage() end
-  if not good and routes then return type(fault) == "table" and fault or FAILED end
+  if length > GARBAGE then collectgarbage() end
+  if not good and routes then return type(found) == "table" and found or FAILED end
 end
 
 -- What a route wants read, by what its filter context says under "read".
