@@ -21,21 +21,26 @@ local LF, CR, SPACE, QUOTE, COLON, N, BRACE = 10, 13, 32, 34, 58, 110, 123
 
 -- What was used.
 
-local function count(object, name)
-  local digits = match(object, '"' .. name .. '"%s*:%s*(%d+)')
-  return digits and #digits < 16 and tonumber(digits) or nil
+-- The first number under a key, which comes with its quotes. A plain text is found fast, and an expression is not.
+local function count(object, key)
+  local _, stop = find(object, key, 1, true)
+  while stop do
+    local digits = match(object, "^%s*:%s*(%d+)", stop + 1)
+    if digits then return #digits < 16 and tonumber(digits) or nil end
+    _, stop = find(object, key, stop + 1, true)
+  end
 end
 
 local function counts(object)
-  local prompt = count(object, "prompt_tokens") or count(object, "input_tokens")
-  local completion = count(object, "completion_tokens") or count(object, "output_tokens")
-  local total = count(object, "total_tokens")
+  local prompt = count(object, '"prompt_tokens"') or count(object, '"input_tokens"')
+  local completion = count(object, '"completion_tokens"') or count(object, '"output_tokens"')
+  local total = count(object, '"total_tokens"')
   if not (prompt or completion or total) then return nil end
   prompt, completion = prompt or 0, completion or 0
   return {
     prompt_tokens = prompt,
     completion_tokens = completion,
-    cached_tokens = count(object, "cached_tokens") or 0,
+    cached_tokens = count(object, '"cached_tokens"') or 0,
     total_tokens = total or prompt + completion,
   }
 end
@@ -69,18 +74,24 @@ local function used(text)
   return last, match(sub(text, -#USAGE), '".*') or ""
 end
 
--- Says what is not said yet. A wrapper of Envoy's does not outlive a chunk.
-local function tell(handle, told, name, value)
-  if told[name] == value then return end
-  told[name] = value
-  handle:streamInfo():dynamicMetadata():set(NAMESPACE, name, value)
+-- Says what is not said yet. A wrapper of Envoy's costs as much as a key, and does not outlive a chunk.
+local function tell_all(handle, told, values)
+  local metadata
+  for name, value in pairs(values) do
+    if told[name] ~= value then
+      told[name] = value
+      metadata = metadata or handle:streamInfo():dynamicMetadata()
+      metadata:set(NAMESPACE, name, value)
+    end
+  end
 end
+
+local function tell(handle, told, name, value) tell_all(handle, told, {[name] = value}) end
 
 local function account(handle, answer, chunk)
   local last
   last, answer.unread = used(answer.unread .. chunk)
-  if not last then return end
-  for name, value in pairs(last) do tell(handle, answer.told, name, value) end
+  if last then tell_all(handle, answer.told, last) end
 end
 
 -- Events.
@@ -244,8 +255,6 @@ local function is_hidden(handle)
   local said = handle:streamInfo():dynamicMetadata():get(NAMESPACE)
   return said ~= nil and said.hide == true
 end
-
-function envoy_on_request(handle) handle:headers():remove("accept-encoding") end
 
 function envoy_on_response(handle)
   local headers = handle:headers()
