@@ -45,9 +45,10 @@ build/stubs: .venv/installed
 golden: .venv/installed ## Write the golden files anew; review the difference
 	IGW_REWRITE=1 $(BIN)/python -m pytest tests/golden tests/transcripts -q
 
-bench: .venv/installed ## Measure the gateway against plain Envoy (needs wrk), extauth (needs h2load), the API and a fleet; write docs/performance.md
+bench: .venv/installed ## Measure the gateway against plain Envoy (needs wrk and valgrind), extauth (needs h2load), the API and a fleet; write docs/performance.md
 	for upstream in model envoy closing; do $(BIN)/python bench/gateway_tax.py --upstream $$upstream --write; done
 	for upstream in model sink; do $(BIN)/python bench/body_routing.py --upstream $$upstream --write; done
+	$(BIN)/python bench/instructions.py --write
 	$(BIN)/python bench/tls_cost.py --write
 	$(BIN)/python bench/extauth.py --write
 	$(BIN)/python bench/api.py --write
