@@ -4,7 +4,7 @@ BIN := .venv/bin
 PACKAGES := igw_model igw_store igw_ops igw_certs igw_containers igw_agent igw_protos igw_api igw_xds igw_extauth igw_extproc igw_usage igw_demo igw_cli
 
 # Four side by side, and two, each of which starts a gateway of its own; the others are one after the other, as what they
-# start is there once.
+# start is there once, or as they compare times.
 QUICK := tests/unit tests/spec tests/golden tests/transcripts tests/deploy tests/fuzz
 PAIRED := tests/real_envoy
 
@@ -28,7 +28,8 @@ up: .venv/installed ## Install from nothing and run the whole gateway with the d
 
 test: .venv/installed ## Install from nothing and run all tests, with a real Envoy
 	$(BIN)/python -m pytest $(QUICK) --numprocesses 4 --dist loadfile
-	$(BIN)/python -m pytest $(PAIRED) --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest $(PAIRED) -m "not alone" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest $(PAIRED) -m alone
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK) $(PAIRED))
 
 check: .venv/installed build/stubs ## Lint, types, and the direction of imports

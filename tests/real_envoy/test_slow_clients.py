@@ -121,6 +121,7 @@ def _many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("_many_files")
 def test_slow_clients_delay_nobody(gateway: Running) -> None:
     """While 2,000 are connected, good clients wait at most twice as long; Envoy holds a bounded amount for each."""
