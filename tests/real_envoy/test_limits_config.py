@@ -226,8 +226,9 @@ async def test_a_request_that_holds_a_slot(proxy: Proxy) -> None:
 
 async def test_requests_that_hold_none_are_not_told_of(proxy: Proxy) -> None:
     """Nor is anything of their answers looked at; Envoy's own log has one line of each, with the token's short hash."""
-    assert (await proxy.get(who="open")).status_code == 200
+    assert (await proxy.get(who="open", headers={"accept-encoding": "gzip"})).status_code == 200
     assert (await proxy.get(who="429")).status_code == 429
+    assert proxy.model.asked[0]["accept-encoding"] == "gzip"
     assert (await proxy.get()).status_code == 200
     await until(lambda: len(proxy.metadata()) == 1)
     await until(lambda: len(lines(proxy)) == 3)

@@ -97,7 +97,7 @@ def per_gateway(gateway: PlannedGateway, data_plane: DataPlane) -> dict[str, any
     if data_plane.auth_transport is AuthTransport.GRPC:
         settings = ext_authz_pb2.CheckSettings(context_extensions=policy_extensions(gateway.policy))
         configs[EXT_AUTHZ] = packed(ext_authz_pb2.ExtAuthzPerRoute(check_settings=settings))
-    if not is_looked_through(gateway, data_plane):
+    if not _is_looked_through(gateway, data_plane):
         configs[USAGE] = _NOT_MADE
     inside = _body_read_inside(gateway, data_plane)
     configs[BODY] = packed(inside) if inside else _NOT_MADE
@@ -163,7 +163,7 @@ def _body_read_inside(gateway: PlannedGateway, data_plane: DataPlane) -> lua_pb2
     routing = data_plane.body_routing
     return reads(
         model=isinstance(gateway.routing, BodyBasedRouting) and routing is not BodyRouting.EXTPROC,
-        stream_usage=is_looked_through(gateway, data_plane) and _counted(gateway, data_plane.stream_usage),
+        stream_usage=_is_looked_through(gateway, data_plane) and _counted(gateway, data_plane.stream_usage),
         leaves_forms=routing is BodyRouting.AUTO,
     )
 
@@ -183,7 +183,7 @@ def _body_read_whole(gateway: PlannedGateway, routing: BodyRouting) -> dict[str,
     return configs
 
 
-def is_looked_through(gateway: PlannedGateway, data_plane: DataPlane) -> bool:
+def _is_looked_through(gateway: PlannedGateway, data_plane: DataPlane) -> bool:
     """Tell whether answers to a gateway's requests pass the script that reads usage and hides what nobody asked for."""
     return gateway.policy.limited or data_plane.usage_log is not None
 

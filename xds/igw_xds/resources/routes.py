@@ -53,7 +53,7 @@ def route_configuration(gateway: PlannedGateway, data_plane: DataPlane) -> route
         routes=_routes(gateway, data_plane),
         typed_per_filter_config=filters.per_gateway(gateway, data_plane),
         metadata=filters.gateway_metadata(gateway),
-        request_headers_to_remove=_not_forwarded(gateway, data_plane),
+        request_headers_to_remove=NOT_FORWARDED,
         request_body_buffer_limit=wrappers_pb2.UInt64Value(value=data_plane.max_body_bytes),
     )
     return route_pb2.RouteConfiguration(
@@ -62,12 +62,6 @@ def route_configuration(gateway: PlannedGateway, data_plane: DataPlane) -> route
         max_direct_response_body_size_bytes=wrappers_pb2.UInt32Value(value=MAX_MODEL_LIST_BYTES),
         response_headers_to_add=_http3_is_there(data_plane),
     )
-
-
-def _not_forwarded(gateway: PlannedGateway, data_plane: DataPlane) -> list[str]:
-    """Give the request headers that model servers do not get; no answer comes compressed that is looked through."""
-    read = filters.is_looked_through(gateway, data_plane)
-    return [*NOT_FORWARDED, "accept-encoding"] if read else [*NOT_FORWARDED]
 
 
 def _http3_is_there(data_plane: DataPlane) -> list[base_pb2.HeaderValueOption]:

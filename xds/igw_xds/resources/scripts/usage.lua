@@ -256,6 +256,8 @@ local function is_hidden(handle)
   return said ~= nil and said.hide == true
 end
 
+function envoy_on_request(handle) handle:headers():remove("accept-encoding") end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   local kind, encoding = headers:get("content-type"), headers:get("content-encoding")
