@@ -79,13 +79,19 @@ def test_python_example(stack: Stack, folder: Path) -> None:
 
 
 def test_scaling_example(stack: Stack, folder: Path) -> None:
-    """Three containers take turns, the deployments are listed, and the split is changed."""
+    """Three containers take turns as soon as they answer, the deployments are listed, and the split is changed."""
     printed = run(stack, folder, SCALE)
-    assert len(set(re.findall(r"I am (\S+) of llama", printed))) > 1, printed
+    assert len(_who_answered(printed)) == 8, printed
+    again = SCALE[SCALE.index("for i") : SCALE.index("done") + len("done")]
+    eventually(lambda: len(set(_who_answered(run(stack, folder, again)))) > 1, 20, stack.logs)
     assert re.search(r"^llama +READY +demo/small", printed, re.MULTILINE), printed
     assert "90.0 % → 50.0 %" in printed, printed
     stack.igw("traffic", "set", "demo/small", "llama=900", "llama-canary=100", "--gateway", "chat")
     stack.scale("llama", 1)
+
+
+def _who_answered(printed: str) -> list[str]:
+    return re.findall(r"I am (\S+) of llama", printed)
 
 
 def test_the_demos_definitions_are_given_once(stack: Stack) -> None:

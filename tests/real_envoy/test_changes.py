@@ -187,6 +187,17 @@ async def test_a_deployment_without_ready_replicas_gives_its_share_to_the_others
     eventually(lambda: changing.post("chat", chat()).status_code == 200)
 
 
+async def test_a_deployment_keeps_its_share_while_one_replica_is_ready(changing: Running) -> None:
+    """Nine more replicas that do not answer, as while they start: the split stays as the weights have it."""
+    silent = "".join(f"      - {{address: 127.0.0.1, port: {port}}}\n" for port in range(1, 10))
+    async with load(changing) as count:
+        changing.edit(lambda text: text.replace("    endpoints:\n", f"    endpoints:\n{silent}", 1))
+        await _replicas_are(changing, set(REPLICAS))
+        await asyncio.sleep(5)  # each is asked twice or more whether it is healthy
+    assert count.failures == []
+    assert abs(count.replicas["small-c"] / count.replicas.total() - 0.10) < 0.03, count.replicas
+
+
 async def test_a_name_that_leads_nowhere_gives_its_share_to_the_others(changing: Running) -> None:
     """A backend by name has the addresses of the name; without any the other deployment answers all."""
     original = changing.definitions.read_text()

@@ -5,6 +5,7 @@ from typing import assert_never
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from google.protobuf import wrappers_pb2
 from igw_model.deployment import DnsBackend, StaticBackend
 
 from igw_xds import names
@@ -12,6 +13,10 @@ from igw_xds.plan import Containers, PlannedDeployment, Registered
 from igw_xds.resources.messages import socket_address
 from igw_xds.resources.metadata import metadata
 from igw_xds.settings import HostPort
+
+ONE_OF_THEM = wrappers_pb2.UInt32Value(value=100_000)
+"""A deployment keeps all of its share while one of 1,000 replicas is ready (percent, as Envoy multiplies it by the
+ready ones' part). By default the others get some of it below 72 %: with each replica that starts, and for as long."""
 
 
 def deployment_endpoints(deployment: PlannedDeployment) -> endpoint_pb2.ClusterLoadAssignment | None:
@@ -30,7 +35,9 @@ def deployment_endpoints(deployment: PlannedDeployment) -> endpoint_pb2.ClusterL
 def of_deployment(deployment_id: str, addresses: Iterable[HostPort]) -> endpoint_pb2.ClusterLoadAssignment:
     """Give the endpoints of a deployment, each of which says whose it is."""
     cluster = names.deployment_cluster(deployment_id)
-    return load_assignment(cluster, addresses, metadata(deployment=deployment_id))
+    assignment = load_assignment(cluster, addresses, metadata(deployment=deployment_id))
+    assignment.policy.overprovisioning_factor.CopyFrom(ONE_OF_THEM)
+    return assignment
 
 
 def load_assignment(
