@@ -67,6 +67,7 @@ def _endpoints(dump: Document, from_eds: set[str]) -> Iterator[tuple[str, Held]]
         if name in from_eds:
             assignment = one["endpoint_config"]
             message = load_assignment(name, _addresses(assignment), _said(assignment))
+            ParseDict(assignment.get("policy", {}), message.policy)
             yield name, Held(resource(name, message).version, _written(message))
 
 

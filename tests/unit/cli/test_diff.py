@@ -75,7 +75,7 @@ def _lived(assignment: dict[str, Any]) -> dict[str, Any]:
         for one in assignment["endpoints"][0]["lb_endpoints"]
     ]
     localities = [{"locality": {}, "lb_endpoints": endpoints, "load_balancing_weight": 0}]
-    return {**assignment, "endpoints": localities, "policy": {"overprovisioning_factor": 140}}
+    return {**assignment, "endpoints": localities}
 
 
 def expected_of(snapshot: Snapshot) -> dict[str, Any]:
