@@ -4,6 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
+with pytest.MonkeyPatch.context() as patch:
+    # Tests start programs by a fork, in which gRPC is to do nothing: its threads cannot be there, and it aborts. It
+    # reads this when it is imported; what tests start has its environment as it is.
+    patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")
+    import grpc  # noqa: F401
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _logs_as_they_are() -> Iterator[None]:
