@@ -24,6 +24,7 @@ from igw_api.http_server import app
 from igw_api.operations import Operations
 from igw_api.rest import BASE
 from igw_api.settings import Backends
+from igw_ops.listening import listening_socket
 from igw_ops.server import serving
 from igw_store.cipher import Cipher
 from igw_store.sqlite import open_store
@@ -68,7 +69,7 @@ async def _serve(listening: socket.socket, ended: threading.Event) -> None:
 @contextlib.contextmanager
 def _served() -> Iterator[str]:
     ended = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with listening_socket("the API", "127.0.0.1", 0) as listening:
         thread = threading.Thread(target=lambda: asyncio.run(_serve(listening, ended)))
         thread.start()
         try:
