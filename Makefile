@@ -5,7 +5,7 @@ PACKAGES := igw_model igw_store igw_ops igw_certs igw_containers igw_agent igw_p
 
 # Four side by side, and two, each of which starts a gateway of its own; the others are one after the other, as what they
 # start is there once, or as they compare times.
-QUICK := tests/unit tests/spec tests/golden tests/transcripts tests/deploy tests/fuzz
+QUICK := tests/unit tests/spec tests/golden tests/transcripts tests/deploy tests/fuzz tests/images
 PAIRED := tests/real_envoy
 
 .DEFAULT_GOAL := help
