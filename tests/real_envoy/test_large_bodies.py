@@ -70,10 +70,10 @@ def test_a_body_of_the_largest_size(large: Large) -> None:
 
 
 def test_memory_does_not_grow_with_their_number(large: Large) -> None:
-    """Four at once, ten times: then nothing is held of any, and Envoy never kept more than four need."""
+    """Four at once, six times: then nothing is held of any, and Envoy never kept more than four need."""
     body = _body(LARGEST)
     envoy, extproc = large.allocated(), large.resident("extproc")
-    for _ in range(10):
+    for _ in range(6):
         with ThreadPoolExecutor(AT_ONCE) as senders:
             answers = senders.map(large.send, [body] * AT_ONCE)
             assert [answer.status_code for answer in answers] == [200] * AT_ONCE
