@@ -1,7 +1,6 @@
 """Bodies of 64 MiB, by setting, on both engines: they arrive whole, and memory does not grow with their number."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,9 +33,7 @@ class Large:
 
     def allocated(self) -> int:
         """Give the bytes that Envoy uses; its allocator keeps more, for what comes next."""
-        bootstrap = json.loads((self.gateway.folder / "state" / "envoy.json").read_text())
-        port = bootstrap["admin"]["address"]["socket_address"]["port_value"]
-        return int(httpx.get(f"http://127.0.0.1:{port}/memory").json()["allocated"])
+        return int(httpx.get(f"{self.gateway.ready['envoyAdmin']}/memory").json()["allocated"])
 
     def send(self, body: bytes) -> httpx.Response:
         """Send a body to the gateway that reads it."""
