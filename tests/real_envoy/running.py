@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -157,6 +158,11 @@ class Running:
         self.process.send_signal(signal.SIGINT)
         self.process.wait(timeout=15)
         return time.monotonic() - began
+
+
+def resident(pid: int) -> int:
+    """Give the bytes that a process has in memory (proc(5), statm)."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def chat(model: str = "demo/small", text: str = "hello", **more: Any) -> Body:

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.real_envoy.running import Running, eventually, igw_up
+from tests.real_envoy.running import Running, eventually, igw_up, resident
 from tests.redis_server import RedisServer
 
 CACHE_SECONDS = 1.0
@@ -186,9 +186,7 @@ def _p99(seconds: list[float]) -> float:
 
 def _megabytes(gateway: Running) -> float:
     """Give the memory of extauth."""
-    return (
-        int(Path(f"/proc/{gateway.pids['extauth']}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
-    )
+    return resident(gateway.pids["extauth"]) / 1024**2
 
 
 def _extauth(gateway: Running) -> tuple[int, str]:

@@ -4,14 +4,13 @@ import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.real_envoy.body_cases import ECHO, MIB
 from tests.real_envoy.echo_server import echo_server
-from tests.real_envoy.running import Running, eventually, igw_up
+from tests.real_envoy.running import Running, eventually, igw_up, resident
 from tests.real_envoy.test_body_routing import CHAT, DEPLOYMENT
 
 LARGEST = 64 * MIB
@@ -25,11 +24,6 @@ class Large:
     """A gateway for large bodies."""
 
     gateway: Running
-
-    def resident(self, process: str) -> int:
-        """Give the bytes that a process has in memory."""
-        pages = Path(f"/proc/{self.gateway.pids[process]}/statm").read_text().split()[1]
-        return int(pages) * 4096
 
     def allocated(self) -> int:
         """Give the bytes that Envoy uses; its allocator keeps more, for what comes next."""
@@ -69,11 +63,12 @@ def test_a_body_of_the_largest_size(large: Large) -> None:
 def test_memory_does_not_grow_with_their_number(large: Large) -> None:
     """Four at once, six times: then nothing is held of any, and Envoy never kept more than four need."""
     body = _body(LARGEST)
-    envoy, extproc = large.allocated(), large.resident("extproc")
+    pids = large.gateway.pids
+    envoy, extproc = large.allocated(), resident(pids["extproc"])
     for _ in range(6):
         with ThreadPoolExecutor(AT_ONCE) as senders:
             answers = senders.map(large.send, [body] * AT_ONCE)
             assert [answer.status_code for answer in answers] == [200] * AT_ONCE
-        assert large.resident("envoy") < AT_ONCE * COPIES * LARGEST
+        assert resident(pids["envoy"]) < AT_ONCE * COPIES * LARGEST
     eventually(lambda: large.allocated() < envoy + LARGEST / 2)
-    assert large.resident("extproc") < extproc + LARGEST / 2
+    assert resident(pids["extproc"]) < extproc + LARGEST / 2

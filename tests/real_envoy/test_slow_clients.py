@@ -9,13 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Self
 
 import httpx
 import pytest
 
-from tests.real_envoy.running import Running, chat, eventually
+from tests.real_envoy.running import Running, chat, eventually, resident
 
 SLOW = 2000
 BYTES_HELD_FOR_EACH = 64 * 1024
@@ -101,11 +100,6 @@ def percentile(gateway: Running) -> float:
     return min(found)
 
 
-def resident(gateway: Running) -> int:
-    """Give the bytes that Envoy has in memory."""
-    return int(Path(f"/proc/{gateway.pids['envoy']}/statm").read_text().split()[1]) * resource.getpagesize()
-
-
 def connected(gateway: Running) -> int:
     """Give how many clients are connected to Envoy."""
     stats = httpx.get(f"{gateway.ready['envoyAdmin']}/stats?filter=^http.ingress.downstream_cx_active$").text
@@ -127,10 +121,10 @@ def test_slow_clients_delay_nobody(gateway: Running) -> None:
     """While 2,000 are connected, good clients wait at most twice as long; Envoy holds a bounded amount for each."""
     ratios: list[float] = []
     while not ratios or (min(ratios) > 2 and len(ratios) < TRIES):
-        before, size = percentile(gateway), resident(gateway)
+        before, size = percentile(gateway), resident(gateway.pids["envoy"])
         with SlowClients(gateway):
             ratios.append(percentile(gateway) / before)
             assert connected(gateway) >= SLOW
-            assert resident(gateway) - size < SLOW * BYTES_HELD_FOR_EACH
+            assert resident(gateway.pids["envoy"]) - size < SLOW * BYTES_HELD_FOR_EACH
         eventually(lambda: connected(gateway) < SLOW / 10)
     assert min(ratios) <= 2, ratios

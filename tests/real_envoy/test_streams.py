@@ -13,7 +13,7 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from tests.real_envoy.running import Running, chat, eventually, igw_up
+from tests.real_envoy.running import Running, chat, eventually, igw_up, resident
 
 LARGE = "demo-large"
 """Served by one model server."""
@@ -186,7 +186,7 @@ async def test_a_thousand_slow_streams(telling: Running) -> None:
         while sum(stream.done() for stream in streams) < STREAMS // 100:
             await asyncio.sleep(0.5)
             if time.monotonic() - began > SETTLED_SECONDS:
-                sizes.append(resident(telling))
+                sizes.append(_memory(telling))
     assert {stream.result() for stream in streams} == {(EVENTS, 0)}
     for name, first in sizes[0].items():
         assert sizes[-1][name] < first + 8 * MIB, (name, sizes[0], sizes[-1])
@@ -220,16 +220,11 @@ async def slow_stream(gateway: Running, number: int) -> tuple[int, int]:
     return len(re.findall(rb'"content":"[^"]', text)), text.count(b'"total_tokens"')
 
 
-def resident(gateway: Running) -> dict[str, int]:
+def _memory(gateway: Running) -> dict[str, int]:
     """Give what memory Envoy, and extauth with its workers, have, in bytes."""
     extauth = [gateway.pids["extauth"], *_children(gateway.pids["extauth"])]
-    return {"envoy": _resident(gateway.pids["envoy"]), "extauth": sum(map(_resident, extauth))}
+    return {"envoy": resident(gateway.pids["envoy"]), "extauth": sum(map(resident, extauth))}
 
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _resident(pid: int) -> int:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * 4096
