@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 START_SECONDS = 10
 
 
@@ -76,16 +78,9 @@ def redis_server(folder: Path) -> Iterator[RedisServer]:
     """
     if shutil.which("redis-server") is None and not os.environ.get("CI"):
         pytest.skip("no redis-server (tests/prepare installs it)")
-    server = RedisServer(_free_port(), folder)
+    server = RedisServer(free_port(), folder)
     try:
         server.start()
         yield server
     finally:
         server.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

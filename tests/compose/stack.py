@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -22,6 +21,7 @@ import docker
 from docker.models.containers import Container
 
 from tests.engine import OFFLINE
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 UP_SECONDS = 600
@@ -156,17 +156,15 @@ def compose_command() -> list[str]:
     return ["docker-compose"]
 
 
-def free_ports() -> dict[str, int]:
+def published_ports() -> dict[str, int]:
     """Give a free port for each that is published."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
-        return {name: found.getsockname()[1] for name, found in zip(PORTS, sockets, strict=True)}
+    return dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
 
 
 @contextlib.contextmanager
 def running(engine: docker.DockerClient, images: Mapping[str, str]) -> Iterator[Stack]:
     """Bring the demo up, as the README does, and take all of it down again, whatever happened."""
-    stack = Stack(f"igwtest{os.getpid()}", free_ports(), images, engine)
+    stack = Stack(f"igwtest{os.getpid()}", published_ports(), images, engine)
     try:
         stack.compose("up", "--build", "--detach")
         eventually(lambda: serving(stack), 120, stack.logs)

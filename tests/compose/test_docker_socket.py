@@ -7,7 +7,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.compose.stack import Stack, eventually, free_ports
+from tests.compose.stack import Stack, eventually, published_ports
 from tests.engine import BUILD_SECONDS, Images
 
 pytestmark = pytest.mark.timeout(BUILD_SECONDS)
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(BUILD_SECONDS)
 def alone(engine: docker.DockerClient, images: Images) -> Iterator[Stack]:
     """A project of its own for the proxy alone."""
     named = {"IGW_IMAGE": images.gateway, "IGW_ENVOY_IMAGE": images.envoy}
-    project = Stack(f"igwsocket{os.getpid()}", free_ports(), named, engine)
+    project = Stack(f"igwsocket{os.getpid()}", published_ports(), named, engine)
     yield project
     project.compose("down", "--volumes", "--timeout", "3")
 

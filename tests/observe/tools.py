@@ -7,7 +7,6 @@ import contextlib
 import math
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.ports import free_port
 from tests.real_envoy.running import eventually
 
 COMPOSE = Path(__file__).parents[2] / "deploy" / "compose"
@@ -56,7 +56,7 @@ def prometheus(folder: Path, targets: Mapping[str, Mapping[str, Any]]) -> Iterat
 
     `targets` holds for each job what stands in place of its DNS name; `localhost:9090` is Prometheus itself.
     """
-    program, port = tool("prometheus"), _free_port()
+    program, port = tool("prometheus"), free_port()
     config = yaml.safe_load((COMPOSE / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(COMPOSE / name) for name in config["rule_files"]]
@@ -78,13 +78,6 @@ def prometheus(folder: Path, targets: Mapping[str, Mapping[str, Any]]) -> Iterat
         finally:
             process.terminate()
             process.wait(timeout=20)
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def _ready(port: int) -> bool:

@@ -24,8 +24,8 @@ from igw_demo.tokens import ORGANIZATION
 from igw_xds.bootstrap import Node, bootstrap
 from igw_xds.settings import HostPort
 
+from tests.ports import free_ports
 from tests.real_envoy.counting import LOOPBACK, Way
-from tests.real_envoy.launched import free_ports
 from tests.real_envoy.running import REPLICAS, Running, chat, eventually
 
 Document = dict[str, Any]

@@ -15,30 +15,31 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from igw_cli.run import READY_SECONDS
+from igw_demo import bundle
 
-START_SECONDS = 60
+from tests.ports import free_ports
+
+START_SECONDS = READY_SECONDS + 15
+"""It says by itself what does not get ready."""
 REPLICAS = ("small-a", "small-b", "small-c")
-ANY_PORTS = [
-    part
-    for name in (
-        "",
-        "https",
-        "admin",
-        "xds",
-        "xds-ops",
-        "extauth",
-        "extauth-grpc",
-        "extauth-ops",
-        "extproc",
-        "extproc-ops",
-        "collector",
-        "collector-ops",
-        "api",
-        "api-grpc",
-        "demo",
-    )
-    for part in (f"--{name}-port" if name else "--port", "0")
-]
+PORTS = (
+    "",
+    "https",
+    "admin",
+    "xds",
+    "xds-ops",
+    "extauth",
+    "extauth-grpc",
+    "extauth-ops",
+    "extproc",
+    "extproc-ops",
+    "collector",
+    "collector-ops",
+    "api",
+    "api-grpc",
+    "demo",
+)
 Body = dict[str, Any]
 
 
@@ -178,11 +179,18 @@ def eventually(condition: Callable[[], bool], seconds: float = 15, pause: float 
         time.sleep(pause)
 
 
+def any_ports() -> list[str]:
+    """Give options of `igw up` for ports that are free; the demo's models have those after the last."""
+    found = free_ports(len(PORTS) + len(bundle.REPLICAS))
+    named = zip(PORTS, found, strict=False)
+    return [part for name, port in named for part in (f"--{name}-port" if name else "--port", str(port))]
+
+
 @contextlib.contextmanager
 def igw_up(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
     """Run `igw up` with free ports until the context ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "igw_cli", "up", *ANY_PORTS, *arguments]
+    command = [sys.executable, "-m", "igw_cli", "up", *any_ports(), *arguments]
     command += ["--state-dir", str(folder / "state"), "--ready-file", str(folder / "ready.json")]
     with (folder / "stdout").open("w") as out, (folder / "stderr").open("w") as log:
         environment = {**os.environ, **(environment or {}), "COLUMNS": "200"}

@@ -25,7 +25,7 @@ from igw_xds.bootstrap import Node, bootstrap
 from igw_xds.resources.mutual_tls import FOLDER, secret_files
 from igw_xds.settings import HostPort
 
-from tests.real_envoy.launched import free_ports
+from tests.ports import free_ports
 from tests.real_envoy.running import START_SECONDS, Running, eventually
 
 LOOPBACK = "127.0.0.1"

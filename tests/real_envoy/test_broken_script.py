@@ -15,7 +15,7 @@ from igw_xds.resources.body import BODY
 from igw_xds.settings import DataPlane, HostPort
 
 from tests.builders import deployment, gateway, gateway_id, served, static
-from tests.real_envoy.launched import free_ports
+from tests.ports import free_ports
 from tests.real_envoy.running import eventually
 from tests.real_envoy.stand_in import Reply, StandIn
 

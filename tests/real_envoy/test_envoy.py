@@ -20,7 +20,8 @@ import pytest
 from hpack import Encoder
 from igw_ops.http2 import frames
 
-from tests.real_envoy.launched import Launched, free_ports, gone, launched
+from tests.ports import free_ports
+from tests.real_envoy.launched import Launched, gone, launched
 from tests.real_envoy.running import Running, chat, eventually
 
 CLIENTS = 8

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import httpx
 import pytest
 from igw_demo.tokens import CoreWeaveToken, DemoTokens, WandbToken
 
+from tests.ports import free_port
 from tests.real_envoy.running import AS_FORM, TRANSCRIPTIONS, Running, chat, eventually, form, igw_up
 
 
@@ -96,9 +96,7 @@ def authority(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     own = CoreWeaveToken("CW-SECRET-own", "ann", "org-1")
     fresh = CoreWeaveToken("CW-SECRET-fresh", "bob", "org-1")
     DemoTokens(own, WandbToken("w" * 40, "ann", "org-1", ("org-1",)), (fresh,)).save(folder / "tokens.json")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "igw_cli", "demo", "authority", "--port", str(port)]
     process = subprocess.Popen(
         [*command, "--tokens-file", str(folder / "tokens.json")], stdout=subprocess.DEVNULL

@@ -27,7 +27,8 @@ from igw_certs.authority import Authority
 from igw_certs.pair import KeyPair
 
 from tests.pairs import CERTBOT, write_pair
-from tests.real_envoy.launched import free_ports, launched
+from tests.ports import free_ports
+from tests.real_envoy.launched import launched
 from tests.real_envoy.running import Running, chat, eventually, igw_up
 
 RENEWED_SECONDS = 2.0

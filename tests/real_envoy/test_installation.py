@@ -11,7 +11,7 @@ from igw_certs.authority import Authority
 from igw_cli.client import Exit
 
 from tests.pairs import CERTBOT, write_pair
-from tests.real_envoy.launched import free_ports
+from tests.ports import free_ports
 from tests.real_envoy.running import Running, eventually, igw_up
 from tests.real_envoy.test_status import TOO_LARGE, Api, restart_envoy, strict
 from tests.unit.cli.program import Done, run

@@ -1,18 +1,19 @@
 """The control plane killed while it writes: after a restart the store holds what was acknowledged."""
 
 import random
-import socket
 import subprocess
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 from igw_ops.private import write_private
+
+from tests.ports import free_ports
 
 WRITES = 200
 SEED = 20_261_122
@@ -31,12 +32,6 @@ def _control_plane(folder: Path, ports: list[int]) -> Iterator[subprocess.Popen[
     finally:
         process.kill()
         process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _gateway(key: str) -> dict[str, object]:
@@ -65,7 +60,7 @@ def test_what_was_acknowledged_is_there_and_nothing_else(tmp_path: Path) -> None
     """`kill -9` in a loop of 200 writes: each acknowledged one is whole, and at most the one in flight is beside."""
     chance = random.Random(SEED)  # noqa: S311 - when to kill, not a secret
     write_private(tmp_path / "token", "t" * 40)
-    ports = _free_ports(4)
+    ports = free_ports(4)
     acknowledged: set[str] = set()
     unanswered: set[str] = set()
     kills = 0

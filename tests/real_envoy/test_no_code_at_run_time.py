@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.real_envoy.launched import free_ports
+from tests.ports import free_ports
 from tests.real_envoy.running import eventually
 
 PR_SET_MDWE = 65

@@ -15,7 +15,7 @@ from cryptography import x509
 from igw_certs.authority import Authority
 
 from tests.pairs import write_pair
-from tests.real_envoy.launched import free_ports
+from tests.ports import free_ports
 from tests.unit.cli.program import igw
 
 GATEWAYS = "/v1alpha1/inference/gateways"

@@ -12,7 +12,7 @@ from igw_certs.authority import Authority
 from igw_cli.exposure import is_loopback, service_exposure
 
 from tests.pairs import write_pair
-from tests.real_envoy.launched import free_ports
+from tests.ports import free_ports
 from tests.unit.cli.program import igw, run
 
 SERVICES = ("xds", "extauth", "extproc", "collector")

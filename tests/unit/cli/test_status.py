@@ -15,7 +15,7 @@ from igw_cli.client import Exit
 
 from tests.builders import gateway_spec, write
 from tests.pairs import write_pair
-from tests.real_envoy.launched import free_ports
+from tests.ports import free_ports
 from tests.real_envoy.running import eventually
 from tests.unit.cli.program import Done, igw, run
 

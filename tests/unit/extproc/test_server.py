@@ -21,6 +21,7 @@ from igw_extproc.tally import Tally
 from igw_ops.grpc import wire
 from igw_ops.http2 import frames
 
+from tests.ports import free_port
 from tests.unit.extproc.bodies import varint
 
 MIB = 1024 * 1024
@@ -285,12 +286,6 @@ async def test_close_fails_what_outlasts_the_grace() -> None:
         await stream.read()
         await it.server.close(0.1)
         assert await status(stream) is grpc.StatusCode.UNAVAILABLE
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 async def test_the_process_serves_and_stops() -> None:

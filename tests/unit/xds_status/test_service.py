@@ -1,7 +1,6 @@
 """The control plane as a process: files and the API's writes in one store, served; a part that fails ends it."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -30,6 +29,7 @@ from structlog.testing import capture_logs
 
 from tests.builders import DOMAIN, deployment_id, gateway_id, gateway_spec, write
 from tests.pairs import write_pair
+from tests.ports import free_port
 from tests.unit.xds_status.plane import record
 
 
@@ -92,14 +92,6 @@ async def control_plane(
         stop.set()
         await asyncio.wait([running.task])
         await store.aclose()
-
-
-def free_port() -> int:
-    """Give a port that nobody has now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def served(status: dict[str, Any]) -> list[str | None]:
