@@ -22,6 +22,8 @@ from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import QuicEvent
+from aioquic.quic.logger import QuicLogger
+from aioquic.tls import SessionTicket
 from cryptography import x509
 from igw_certs.authority import Authority
 from igw_certs.pair import KeyPair
@@ -196,15 +198,33 @@ async def test_http3(edge: Edge) -> None:
     assert told.headers["alt-svc"] == f'h3=":{edge.port}"; ma=86400'
     configuration = QuicConfiguration(alpn_protocols=H3_ALPN, server_name=host)
     configuration.load_verify_locations(cadata=edge.authority.certificate)
+    configuration.quic_logger = log = QuicLogger()
+    tickets: list[SessionTicket] = []
     headers = {"authorization": f"Bearer {edge.gateway.token}", "content-type": "application/json"}
     async with connect(
-        "127.0.0.1", edge.port, configuration=configuration, create_protocol=Http3Client
+        "127.0.0.1",
+        edge.port,
+        configuration=configuration,
+        create_protocol=Http3Client,
+        session_ticket_handler=tickets.append,
     ) as client:
         assert isinstance(client, Http3Client)
         status, body = await client.post(host, "/v1/chat/completions", headers, json.dumps(chat()).encode())
         assert (status, json.loads(body)["object"]) == ("200", "chat.completion")
         refused, _ = await client.post(host, "/v1/chat/completions", {}, b"{}")
         assert refused == "401"
+    # A request in early data could be sent again by whoever saw it.
+    assert tickets
+    assert [ticket.max_early_data_size for ticket in tickets if ticket.max_early_data_size] == []
+    [bounds] = [
+        event["data"]
+        for event in log.to_dict()["traces"][0]["events"]
+        if event["name"] == "transport:parameters_set" and event["data"]["owner"] == "remote"
+    ]
+    assert bounds["initial_max_streams_bidi"] == 100
+    assert bounds["initial_max_stream_data_bidi_remote"] == 1024 * 1024
+    assert bounds["initial_max_data"] == 4 * 1024 * 1024
+    assert bounds["max_idle_timeout"] == 300_000
 
 
 class Http3Client(QuicConnectionProtocol):

@@ -22,7 +22,7 @@ SEND_AWAY = 0.90
 REFUSE = 0.95
 """A new request is 503."""
 SHUT = 0.98
-"""A new connection is closed at once."""
+"""A new connection is closed at once; one of HTTP/3, be it new or not, once a packet comes on it."""
 
 
 def overload_manager(heap_bytes: int | None) -> overload_pb2.OverloadManager:
@@ -52,9 +52,8 @@ def _by_heap(heap_bytes: int) -> overload_pb2.OverloadManager:
             _action("stop_accepting_requests", _above(REFUSE)),
         ],
         loadshed_points=[
-            overload_pb2.LoadShedPoint(
-                name="envoy.load_shed_points.tcp_listener_accept", triggers=[_above(SHUT)]
-            )
+            overload_pb2.LoadShedPoint(name=f"envoy.load_shed_points.{name}", triggers=[_above(SHUT)])
+            for name in ("tcp_listener_accept", "http3_server_go_away_and_close_on_dispatch")
         ],
     )
 

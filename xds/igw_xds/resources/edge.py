@@ -1,9 +1,10 @@
-"""What fits a connection manager for the open internet, whatever is behind it: one reading of a request, limits, times.
+"""What fits a listener for the open internet, whatever is behind it: one reading of a request, limits, times.
 
 Each setting's reason and source stands in docs/edge.md.
 """
 
 from envoy.config.core.v3 import protocol_pb2
+from envoy.config.listener.v3 import quic_config_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import wrappers_pb2
@@ -12,6 +13,8 @@ from igw_xds.resources.messages import seconds
 from igw_xds.settings import MIB
 
 SERVER = "inference-gateway"
+HANDSHAKE_SECONDS = 10
+"""For TLS to be agreed on."""
 BUFFER_BYTES = 64 * 1024
 """Held for a client that reads slowly, before its model server is kept waiting; a request's body has its own limit."""
 MAX_HEADERS_KIB = 60
@@ -20,6 +23,10 @@ HEADERS_SECONDS = 30
 REQUEST_SECONDS = 300
 """For the whole request to arrive, body too; the answer may take as long as it streams."""
 IDLE_CONNECTION_SECONDS = 3600
+QUIC_PROBE_SECONDS = 20
+"""While an answer is awaited, for many clients give a connection up after 30 s without a packet."""
+QUIC_IDLE_SECONDS = 300
+"""Without a packet; a client that awaits an answer and is there answers the probes."""
 MAX_STREAMS = 100
 STREAM_WINDOW_BYTES = MIB
 CONNECTION_WINDOW_BYTES = 4 * MIB
@@ -42,6 +49,21 @@ def harden(manager: hcm_pb2.HttpConnectionManager) -> None:
     manager.common_http_protocol_options.CopyFrom(_connection())
     manager.http_protocol_options.CopyFrom(_http1())
     manager.http2_protocol_options.CopyFrom(_http2())
+    # The rest of a QUIC connection's settings are its listener's.
+    manager.http3_protocol_options.quic_protocol_options.connection_keepalive.CopyFrom(_probes())
+
+
+def quic() -> quic_config_pb2.QuicProtocolOptions:
+    """Give what HTTP/2 and its TLS are set to, for a listener of HTTP/3: this is where Envoy looks."""
+    return quic_config_pb2.QuicProtocolOptions(
+        crypto_handshake_timeout=seconds(HANDSHAKE_SECONDS),
+        idle_timeout=seconds(QUIC_IDLE_SECONDS),
+        quic_protocol_options=protocol_pb2.QuicProtocolOptions(
+            max_concurrent_streams=wrappers_pb2.UInt32Value(value=MAX_STREAMS),
+            initial_stream_window_size=wrappers_pb2.UInt32Value(value=STREAM_WINDOW_BYTES),
+            initial_connection_window_size=wrappers_pb2.UInt32Value(value=CONNECTION_WINDOW_BYTES),
+        ),
+    )
 
 
 def _read_one_way(manager: hcm_pb2.HttpConnectionManager) -> None:
@@ -57,6 +79,12 @@ def _connection() -> protocol_pb2.HttpProtocolOptions:
     return protocol_pb2.HttpProtocolOptions(
         idle_timeout=seconds(IDLE_CONNECTION_SECONDS),
         max_headers_count=wrappers_pb2.UInt32Value(value=MAX_HEADERS),
+    )
+
+
+def _probes() -> protocol_pb2.QuicKeepAliveSettings:
+    return protocol_pb2.QuicKeepAliveSettings(
+        initial_interval=seconds(QUIC_PROBE_SECONDS), max_interval=seconds(QUIC_PROBE_SECONDS)
     )
 
 

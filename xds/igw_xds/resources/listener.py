@@ -27,8 +27,6 @@ from igw_xds.settings import HTTPS_PORT, DataPlane, HostPort, PlainHttp
 # A WSGI server reads X_Igw_Principal and X-Igw-Principal as one header, so all spellings go. Prefixes, for one regular
 # expression in their place costs Envoy a twentieth of what it does for a request.
 CLIENT_MAY_NOT_SEND = [f"x{a}{name}{b}" for name in ("igw", "envoy") for a in "-_" for b in "-_"]
-HANDSHAKE_SECONDS = 10
-"""For TLS to be agreed on."""
 
 
 def listeners(data_plane: DataPlane, certificates: Sequence[str] = ()) -> list[listener_pb2.Listener]:
@@ -61,7 +59,7 @@ def _over_tcp(
     chain = listener_components_pb2.FilterChain(filters=[_filter(manager)])
     if transport is not None:
         chain.transport_socket.CopyFrom(transport)
-        chain.transport_socket_connect_timeout.CopyFrom(seconds(HANDSHAKE_SECONDS))
+        chain.transport_socket_connect_timeout.CopyFrom(seconds(edge.HANDSHAKE_SECONDS))
     return listener_pb2.Listener(
         name=name,
         address=socket_address(at),
@@ -76,10 +74,9 @@ def _over_quic(
     over = hcm_pb2.HttpConnectionManager()
     over.CopyFrom(manager)
     over.codec_type = hcm_pb2.HttpConnectionManager.HTTP3
-    over.http3_protocol_options.quic_protocol_options.max_concurrent_streams.value = edge.MAX_STREAMS
     listener = _over_tcp(name, at, over, transport)
     listener.address.socket_address.protocol = address_pb2.SocketAddress.UDP
-    listener.udp_listener_config.quic_options.SetInParent()
+    listener.udp_listener_config.quic_options.CopyFrom(edge.quic())
     listener.udp_listener_config.downstream_socket_config.prefer_gro.value = True
     return listener
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.quic.v3 import quic_transport_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
+from google.protobuf import wrappers_pb2
 from igw_certs.pair import KeyPair
 
 from igw_xds import names
@@ -31,8 +32,11 @@ def over_tls(certificates: Iterable[str]) -> base_pb2.TransportSocket:
 
 
 def over_quic(certificates: Iterable[str]) -> base_pb2.TransportSocket:
-    """Give TLS within QUIC."""
-    config = quic_transport_pb2.QuicDownstreamTransport(downstream_tls_context=_context(certificates, HTTP3))
+    """Give TLS within QUIC, without early data: whoever saw a request in that could send it again."""
+    config = quic_transport_pb2.QuicDownstreamTransport(
+        downstream_tls_context=_context(certificates, HTTP3),
+        enable_early_data=wrappers_pb2.BoolValue(value=False),
+    )
     return base_pb2.TransportSocket(name="envoy.transport_sockets.quic", typed_config=packed(config))
 
 
