@@ -17,7 +17,7 @@ T = TypeVar("T")
 WEIGHTS = (0, 1, 100, 500, 1000)
 MOST = 6
 """Gateways beside those that are kept, and deployments."""
-SETTLED_SECONDS = 1.0
+SETTLED_SECONDS = 2.0
 """After which Envoy has heard of a replica and asked it for its health. It waits for those that a deployment is made
 with before it uses the deployment."""
 

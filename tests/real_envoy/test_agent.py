@@ -54,7 +54,7 @@ async def test_a_fresh_envoy_serves_without_a_control_plane(gateway: Running, tm
         eventually(lambda: "cache written" in envoy.log())
         control_plane.kill()
         control_plane.start(listen=f"203.0.113.1:{envoy.port}")
-        eventually(lambda: refuses(envoy), 20)
+        eventually(lambda: refuses(envoy), 60)
         control_plane.kill()
         assert post(gateway, envoy) == 200
         end(envoy)
@@ -69,7 +69,7 @@ async def test_a_fresh_envoy_serves_without_a_control_plane(gateway: Running, tm
         control_plane.definitions.write_text(text.replace("    weight: 900\n", "    weight: 899\n", 1))
         async with clients(gateway, envoy) as count:
             control_plane.start()
-            await asyncio.to_thread(eventually, lambda: control_plane.status().get("synced", False), 20)
+            await asyncio.to_thread(eventually, lambda: control_plane.status().get("synced", False), 60)
             await asyncio.sleep(0.3)
         assert control_plane.sent() == {"rds": 4}  # the four gateways that have the split, and nothing else
         assert count.failures == []

@@ -259,7 +259,7 @@ def test_a_client_that_goes_away(engine: Engine, chunk_ms: str) -> None:
             f"{gateway.ready['ingress']}{CHAT}",
             json=chat(stream=streams),
             headers=gateway.headers("chat", **wishes),
-            timeout=0.5,
+            timeout=2,
         )
         with asked as answer:
             next(answer.iter_lines())

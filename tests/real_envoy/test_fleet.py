@@ -101,6 +101,7 @@ def test_a_proxy_of_an_unknown_zone_waits_for_work(plane: Plane, gateway: Runnin
         assert plane.proxy(stray.id)["reason"] == ""
 
 
+@pytest.mark.alone
 def test_a_poisonous_change_stops_at_the_canary(plane: Plane, gateway: Running) -> None:
     """One proxy alone is ever sent it, and none loses what it had; all else reaches all, and so does what is mended.
 
@@ -158,6 +159,7 @@ def test_random_changes_fail_no_request(plane: Plane, gateway: Running) -> None:
     assert len(churn.done) == KINDS, f"seed {SEED}: {churn.done}"
 
 
+@pytest.mark.alone
 def test_replicas_that_replace_all_others_serve_at_once(plane: Plane, gateway: Running) -> None:
     """What fails, fails until their first health check, some milliseconds; Envoy would wait for up to two seconds."""
     moved = zone(plane, gateway, "MOVED")
@@ -229,7 +231,7 @@ def test_an_envoy_is_ready_once_it_has_everything(plane: Plane, gateway: Running
     with envoys(plane, "LOADED", "old") as [old], counted(ways[:3], [old]) as count:
         with envoys(plane, "LOADED", "new", wait=False) as [new]:
             try:
-                eventually(lambda: new.ready() == 200 or plane.work(0.005), pause=0.01)
+                eventually(lambda: new.ready() == 200 or plane.work(0.005), 60, pause=0.01)
                 port = new.port()
                 assert [way.ask(port) for way in ways] == [200] * MANY
             finally:
@@ -240,6 +242,7 @@ def test_an_envoy_is_ready_once_it_has_everything(plane: Plane, gateway: Running
     nothing_failed(count, old)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("stuck", ["canary", "other"])
 def test_a_stuck_proxy_holds_up_nobody(plane: Plane, gateway: Running, stuck: str) -> None:
     """The others wait for a canary for a while and for another not at all; it gets the newest alone once it is back."""

@@ -279,6 +279,7 @@ def test_versions(edge: Edge, version: ssl.TLSVersion, welcome: bool) -> None:  
                 context.wrap_socket(plain, server_hostname="x")
 
 
+@pytest.mark.alone
 def test_a_renewed_certificate_under_load(edge: Edge) -> None:
     """It is shown within two seconds, to new connections and to them alone, and no request fails for it."""
     host, context = edge.gateway.host("chat"), trust(edge.authority.certificate)

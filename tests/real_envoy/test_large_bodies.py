@@ -10,9 +10,10 @@ import pytest
 
 from tests.real_envoy.body_cases import ECHO, MIB
 from tests.real_envoy.echo_server import echo_server
-from tests.real_envoy.running import Running, eventually, igw_up, resident
+from tests.real_envoy.running import Running, allocated, eventually, igw_up, resident
 from tests.real_envoy.test_body_routing import CHAT, DEPLOYMENT
 
+pytestmark = pytest.mark.alone  # Envoy gives extproc five seconds for each, of which several come at once
 LARGEST = 64 * MIB
 AT_ONCE = 4
 COPIES = 4
@@ -24,10 +25,6 @@ class Large:
     """A gateway for large bodies."""
 
     gateway: Running
-
-    def allocated(self) -> int:
-        """Give the bytes that Envoy uses; its allocator keeps more, for what comes next."""
-        return int(httpx.get(f"{self.gateway.ready['envoyAdmin']}/memory").json()["allocated"])
 
     def send(self, body: bytes) -> httpx.Response:
         """Send a body to the gateway that reads it."""
@@ -64,11 +61,11 @@ def test_memory_does_not_grow_with_their_number(large: Large) -> None:
     """Four at once, six times: then nothing is held of any, and Envoy never kept more than four need."""
     body = _body(LARGEST)
     pids = large.gateway.pids
-    envoy, extproc = large.allocated(), resident(pids["extproc"])
+    envoy, extproc = allocated(large.gateway), resident(pids["extproc"])
     for _ in range(6):
         with ThreadPoolExecutor(AT_ONCE) as senders:
             answers = senders.map(large.send, [body] * AT_ONCE)
             assert [answer.status_code for answer in answers] == [200] * AT_ONCE
         assert resident(pids["envoy"]) < AT_ONCE * COPIES * LARGEST
-    eventually(lambda: large.allocated() < envoy + LARGEST / 2)
+    eventually(lambda: allocated(large.gateway) < envoy + LARGEST / 2)
     assert resident(pids["extproc"]) < extproc + LARGEST / 2

@@ -105,7 +105,7 @@ def test_an_envoy_that_refuses_is_shown_as_it_is(own_gateway: Running) -> None:
     api, port = Api(own_gateway), own_gateway.replica_port("small-a")
     gateway = api.gateway("picky", pathBasedRouting={})
     bad = api.deployment("bad", gateway, TOO_LARGE, port)
-    eventually(lambda: api.status("gateway", gateway["id"]) == "READY")
+    eventually(lambda: api.statuses() == {"STATUS_READY"})
     restart_envoy(own_gateway, strict)
     name = f"gateway/{gateway['id']}"
 
@@ -114,7 +114,7 @@ def test_an_envoy_that_refuses_is_shown_as_it_is(own_gateway: Running) -> None:
 
     eventually(lambda: proxy()["state"] == "REFUSES")
     assert "program size" in proxy()["reason"]
-    eventually(lambda: compared(own_gateway).status == 1)
+    eventually(lambda: len(json.loads(compared(own_gateway, "-o", "json").out)["differences"]) == 1)
     shown = compared(own_gateway, "-o", "json", "-v")
     [one] = json.loads(shown.out)["differences"]
     version = api.call("GET", "proxies/local/resources")["resources"]["rds"][name]

@@ -97,6 +97,7 @@ def test_definitions_example(tmp_path: Path, gateway: Running) -> None:
         assert answer.stdout
 
 
+@pytest.mark.timeout(240)
 def test_managing_example(own_gateway: Running) -> None:
     """The section about the API, from its first command to its last, in one shell: all of it works."""
     folder = own_gateway.folder
@@ -111,7 +112,6 @@ def test_managing_example(own_gateway: Running) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"code":' not in done.stdout

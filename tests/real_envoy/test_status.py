@@ -241,8 +241,11 @@ def test_replicas_that_register_serve_until_they_are_not_heard_of(module_gateway
     eventually(lambda: api.said("deployment", deployment["id"]) == ("CREATING", waiting))
     assert not serves(module_gateway, "registered")
     heartbeat = {"address": "127.0.0.1", "port": port, "ttlSeconds": 2}
-    api.call("PUT", f"deployments/{deployment['id']}/replicas/one", heartbeat)
-    eventually(lambda: api.status("deployment", deployment["id"]) == "READY")
-    assert serves(module_gateway, "registered")
+
+    def beats() -> bool:
+        return bool(api.call("PUT", f"deployments/{deployment['id']}/replicas/one", heartbeat))
+
+    eventually(lambda: beats() and api.status("deployment", deployment["id"]) == "READY")
+    eventually(lambda: beats() and serves(module_gateway, "registered"))
     eventually(lambda: api.status("deployment", deployment["id"]) == "ERROR")
     eventually(lambda: not serves(module_gateway, "registered"))

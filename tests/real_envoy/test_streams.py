@@ -13,7 +13,7 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from tests.real_envoy.running import Running, chat, eventually, igw_up, resident
+from tests.real_envoy.running import Running, allocated, chat, eventually, igw_up, resident
 
 LARGE = "demo-large"
 """Served by one model server."""
@@ -103,7 +103,7 @@ def curl(url: str, body: Any, *headers: str) -> bytes:
     """Give what curl prints."""
     options = [part for header in headers for part in ("-H", header)]
     command = ["curl", "-sSN", *options, "-H", "content-type: application/json", "-d", json.dumps(body), url]
-    return subprocess.run(command, check=True, capture_output=True, timeout=30).stdout
+    return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
 
 
 def unnamed(stream: bytes) -> bytes:
@@ -180,12 +180,12 @@ async def test_a_thousand_slow_streams(telling: Running) -> None:
     before = counted(telling)
     allow(telling, "demo-org/streams", 2 * STREAMS)
     began = time.monotonic()
-    sizes: list[dict[str, int]] = []
+    sizes, begun = list[dict[str, int]](), list[int]()
     async with asyncio.TaskGroup() as tasks:
-        streams = [tasks.create_task(slow_stream(telling, number)) for number in range(STREAMS)]
+        streams = [tasks.create_task(slow_stream(telling, number, begun)) for number in range(STREAMS)]
         while sum(stream.done() for stream in streams) < STREAMS // 100:
             await asyncio.sleep(0.5)
-            if time.monotonic() - began > SETTLED_SECONDS:
+            if len(begun) == STREAMS and time.monotonic() - began > SETTLED_SECONDS:
                 sizes.append(_memory(telling))
     assert {stream.result() for stream in streams} == {(EVENTS, 0)}
     for name, first in sizes[0].items():
@@ -202,8 +202,8 @@ def allow(gateway: Running, project: str, concurrency: int) -> None:
     httpx.put(f"{authority}/demo/limits", json=body).raise_for_status()
 
 
-async def slow_stream(gateway: Running, number: int) -> tuple[int, int]:
-    """Read one to its end; give how many events had text, and how many told usage."""
+async def slow_stream(gateway: Running, number: int, begun: list[int]) -> tuple[int, int]:
+    """Read one to its end, and tell when it began; give how many events had text, and how many told usage."""
     await asyncio.sleep(number * OPENING_SECONDS / STREAMS)
     # No model server has to take more connections than it may.
     asked = asked_for(EVENTS, **{"x-demo-chunk-ms": PAUSE_MS}) | ({} if number % 4 == 0 else {"model": SMALL})
@@ -214,16 +214,18 @@ async def slow_stream(gateway: Running, number: int) -> tuple[int, int]:
     head = "".join(f"{name}: {value}\r\n" for name, value in told_.items())
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(f"POST {CHAT} HTTP/1.1\r\n{head}\r\n{body}".encode())
-    text = await reader.read(-1)
+    text = await reader.readline()
+    begun.append(number)
+    text += await reader.read(-1)
     writer.close()
     assert b"data: [DONE]\n\n" in text, text
     return len(re.findall(rb'"content":"[^"]', text)), text.count(b'"total_tokens"')
 
 
 def _memory(gateway: Running) -> dict[str, int]:
-    """Give what memory Envoy, and extauth with its workers, have, in bytes."""
+    """Give what memory Envoy uses, and extauth has with its workers, in bytes."""
     extauth = [gateway.pids["extauth"], *_children(gateway.pids["extauth"])]
-    return {"envoy": resident(gateway.pids["envoy"]), "extauth": sum(map(resident, extauth))}
+    return {"envoy": allocated(gateway), "extauth": sum(map(resident, extauth))}
 
 
 def _children(pid: int) -> list[int]:

@@ -16,6 +16,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.ports import free_port
 from tests.real_envoy.running import REPLICAS, Running, eventually, igw_up
 from tests.real_envoy.usage_mix import Ask, Gateway, asks, request_of, seen
 
@@ -64,7 +65,7 @@ async def refusing() -> AsyncIterator[asyncio.Server]:
 
     Envoy's health checks go on over the connection that they have, so that requests are sent there all the same.
     """
-    server = await asyncio.start_server(_well, "127.0.0.1", 0)
+    server = await asyncio.start_server(_well, "127.0.0.1", free_port())
     try:
         yield server
     finally:
@@ -131,6 +132,7 @@ def gateways(running: Running) -> list[Gateway]:
     return [one(*kind) for kind in KINDS]
 
 
+@pytest.mark.timeout(300)
 async def test_every_token_is_counted_once(running: Running) -> None:
     """The API's totals and the reports' are those of the model servers and of the clients, for each model."""
     async with refusing() as listening:
