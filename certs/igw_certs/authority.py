@@ -138,20 +138,21 @@ class Authority:
         """
         wanted = self._identity_names(identity, names, addresses)
         leaf, now = x509.load_pem_x509_certificate(pair.chain), self._clock()
-        return pair.not_before <= now < pair.not_after - left and self._signed(leaf) and _is_for(leaf, wanted)
+        return pair.not_before <= now < pair.not_after - left and self.signed(pair) and _is_for(leaf, wanted)
+
+    def signed(self, pair: KeyPair) -> bool:
+        """Say whether a pair's certificate is of this authority."""
+        try:
+            x509.load_pem_x509_certificate(pair.chain).verify_directly_issued_by(self._own)
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            return False
+        return True
 
     def _identity_names(
         self, identity: Identity, names: Sequence[str], addresses: Sequence[str]
     ) -> list[x509.GeneralName]:
         uri = x509.UniformResourceIdentifier(identity.uri(self.trust_domain))
         return [uri, *_general_names(names, addresses)]
-
-    def _signed(self, leaf: x509.Certificate) -> bool:
-        try:
-            leaf.verify_directly_issued_by(self._own)
-        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-            return False
-        return True
 
     def _issue(
         self, names: Sequence[x509.GeneralName], days: float, usages: Sequence[x509.ObjectIdentifier]

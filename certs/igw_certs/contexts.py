@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -57,14 +58,18 @@ class Material:
 class Credentials(Collector):
     """The files of one process, followed: what they hold, contexts of it, and metrics where they are registered.
 
-    Broken files leave what was; that is logged and counted, once.
+    Broken files, those of another role and those that have ended leave what was; that is logged and counted, once.
     """
 
     def __init__(
-        self, tls: ServerTls, seconds: float = 0.5, clock: Callable[[], float] = time.monotonic
+        self,
+        tls: ServerTls,
+        seconds: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Read the files, and look again at most every `seconds`. Raises BadFilesError."""
-        self.tls = tls
+        self.tls, self._now = tls, now
         self._seconds, self._clock, self._next = seconds, clock, clock() + seconds
         self._good = _signatures(tls)
         self._bad: _Signatures | None = None
@@ -80,11 +85,11 @@ class Credentials(Collector):
         return self._material
 
     def server_context(self, alpn: Sequence[str] = ALPN) -> ssl.SSLContext:
-        """Give a context for servers: TLS 1.2 and above, and nobody without a certificate of our authorities."""
+        """Give a context for servers: TLS 1.3, and nobody without a certificate of our authorities."""
         return Following.of(ssl.PROTOCOL_TLS_SERVER, self.current, _filling(alpn))
 
     def client_context(self, alpn: Sequence[str] = ALPN) -> ssl.SSLContext:
-        """Give a context for clients: TLS 1.2 and above; the server's certificate must be for its name or address."""
+        """Give a context for clients: TLS 1.3; the server's certificate must be for its name or address."""
         return Following.of(ssl.PROTOCOL_TLS_CLIENT, self.current, _filling(alpn))
 
     def call_context(self, alpn: Sequence[str] = ALPN) -> ssl.SSLContext:
@@ -116,7 +121,7 @@ class Credentials(Collector):
         if now in {self._good, self._told}:
             return
         try:
-            self._material = _read(self.tls)
+            self._material = self._renewed()
         except BadFilesError as error:
             # While they are being replaced they do not fit each other: it is trouble if they still do not next time.
             if now == self._bad:
@@ -128,6 +133,17 @@ class Credentials(Collector):
         self._good, self._bad, self._told = now, None, None
         self._reloads["renewed"] += 1
         log.info("tls_files_renewed", not_after=self._material.pair.not_after.isoformat())
+
+    def _renewed(self) -> Material:
+        """Read the files anew. Raises BadFilesError, also where peers would refuse us for what they hold."""
+        found, former = _read(self.tls), self._material
+        if found.identity.role != former.identity.role:
+            raise BadFilesError(
+                f"{self.tls.cert} is of the role {found.identity.role}: the one before was of {former.identity.role}"
+            )
+        if found.pair.not_after <= self._now() < former.pair.not_after:
+            raise BadFilesError(f"{self.tls.cert} ended on {found.pair.not_after:%Y-%m-%d %H:%M} UTC")
+        return found
 
 
 T = TypeVar("T")
@@ -182,7 +198,8 @@ def _filling(alpn: Sequence[str]) -> Callable[[ssl.SSLContext, Material], None]:
 
 def _fill(context: ssl.SSLContext, material: Material, alpn: Sequence[str]) -> None:
     """Complete a context. Raises ssl.SSLError for what OpenSSL does not take."""
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Of 1.2 a server keeps sessions without tickets too, which `ssl` cannot stop.
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
     if context.protocol is ssl.PROTOCOL_TLS_SERVER:
         # A session that goes on in another connection would go on with the certificate that it began with.

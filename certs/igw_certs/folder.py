@@ -68,6 +68,12 @@ class Watched:
         self._next = float("-inf")
         self._found: dict[str, _Found] = {}
         self._state: Mapping[str, Certificate] = {}
+        self._places: Mapping[str, Path | None] = {}
+        self._kept_to = False
+
+    def keep_to(self, name: str) -> None:
+        """Look at one pair of the last refresh alone from now on, where it lay then."""
+        self._places, self._kept_to = {name: self._places[name]}, True
 
     def state(self) -> Mapping[str, Certificate]:
         """Give what is to be served, by name, as of the last refresh."""
@@ -87,11 +93,13 @@ class Watched:
 
     def _looked(self, before: Mapping[str, Certificate]) -> Mapping[str, Certificate]:
         try:
-            places = _places(self._folder, [name for name, one in before.items() if one.pair is not None])
+            if not self._kept_to:
+                known = [name for name, one in before.items() if one.pair is not None]
+                self._places = _places(self._folder, known)
         except OSError as error:
             names = list(before) or [_name(self._folder)]
             return {name: _after(name, before.get(name), _unlisted(error), self._now()) for name in names}
-        self._found = {name: _look(place, self._found.get(name)) for name, place in places.items()}
+        self._found = {name: _look(place, self._found.get(name)) for name, place in self._places.items()}
         return {
             name: _after(name, before.get(name), one.told(before.get(name)), self._now())
             for name, one in self._found.items()

@@ -24,11 +24,11 @@ class NoPairError(Exception):
 
 
 class Shown:
-    """A folder with one pair, followed: broken files leave what was."""
+    """A folder with one pair, followed: broken files leave what was, and pairs that come beside it are not read."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read it. Raises NoPairError."""
-        self._folder, self._watched = folder, Watched(folder)
+    def __init__(self, folder: Path, seconds: float = 0.5) -> None:
+        """Read it, and look again at most every `seconds`. Raises NoPairError."""
+        self._watched = Watched(folder, seconds)
         self._watched.refresh()
         found = self._watched.state()
         if len(found) != 1:
@@ -37,16 +37,17 @@ class Shown:
         if certificate.pair is None:
             raise NoPairError(f"{folder}: {certificate.trouble}")
         self._pair, self._certificate = certificate.pair, certificate
+        self._watched.keep_to(certificate.name)
         self._lock = threading.Lock()
 
     def current(self) -> KeyPair:
         """Give what is good of the files now, in any thread: gRPC asks in its own."""
         with self._lock:
             if self._watched.refresh():
-                for certificate in self._watched.state().values():
-                    self._pair, self._certificate = certificate.pair or self._pair, certificate
-                    if certificate.trouble:
-                        log.warning("tls_files_bad", reason=certificate.trouble, served="the ones before")
+                [certificate] = self._watched.state().values()
+                self._pair, self._certificate = certificate.pair or self._pair, certificate
+                if certificate.trouble:
+                    log.warning("tls_files_bad", reason=certificate.trouble, served="the ones before")
             return self._pair
 
     def certificate(self) -> Certificate:

@@ -4,15 +4,15 @@ A folder is looked at every half second; of a pair that breaks, the one before s
 into its gateway's conditions, what is said of a certificate into metrics and the log.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import structlog
-from igw_certs.authority import LOOPBACK, Authority
+from igw_certs.authority import CERTIFICATE, KEY, LOOPBACK, Authority, AuthorityError
 from igw_certs.files import PRIVATE, PUBLIC, place
-from igw_certs.folder import Bad, Certificate, Watched, scan
+from igw_certs.folder import Certificate, Watched, scan
 from igw_certs.pair import KeyPair
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -21,13 +21,15 @@ from igw_xds.observation import Coverage
 
 log = structlog.get_logger(__name__)
 
-LOCAL = "local"
-"""The name of the local authority's certificate."""
+LOCAL = "local/authority"
+"""The name of the local authority's certificate; with its slash no folder can have it."""
+_LEFT = "local"
+"""The folder that it lies in for the next start, below the authority's own."""
 LOOK_SECONDS = 0.5
 EXPIRING = timedelta(days=14)
 """Before its end a certificate is warned of: Let's Encrypt's are renewed 30 days before theirs."""
 RENEWED = timedelta(days=30)
-"""Before its end the local authority's is made anew."""
+"""Before its end the local authority's is made anew, unless the authority ends then too."""
 MOST_LOCAL_HOSTS = 1000
 """Host names in the local certificate: a client takes all of them at each connection."""
 
@@ -45,7 +47,7 @@ class Certificates:
         self._watched = None if folder is None else Watched(folder, LOOK_SECONDS)
         self._authority = authority
         self._kept = kept
-        self._local = None if kept is None else _left(kept)
+        self._local = None if kept is None or authority is None else _left(kept, authority)
         self._said: Mapping[str, str] = {}
         self._seen: tuple[object, ...] = ()
         self.states: Mapping[str, Certificate] = {}
@@ -97,10 +99,11 @@ class Certificates:
             if state.trouble:
                 troubles.append(f"{state.name}: {state.trouble}")
         if missing:
-            return Coverage(False, "Missing", f"No certificate for {', '.join(missing)}")
+            return Coverage(False, "Missing", f"No certificate for {', '.join(missing)}{self._why_missing()}")
         last = f"{min(ends):%Y-%m-%d %H:%M} UTC" if ends else ""
         if ends and min(ends) <= now:
-            return Coverage(False, "Expired", f"The certificate ended on {last}")
+            told = (f"The certificate ended on {last}", *sorted(set(troubles)))
+            return Coverage(False, "Expired", ". ".join(told))
         if troubles:
             broken = "; ".join(sorted(set(troubles)))
             return Coverage(False, "Broken", f"{broken}. The one from before is shown until {last}")
@@ -114,19 +117,39 @@ class Certificates:
         self, authority: Authority, others: Mapping[str, Certificate], hosts: Iterable[str], now: datetime
     ) -> Certificate:
         """Give the local certificate, made anew when host names came or went, or its end is near."""
-        names, addresses = LOOPBACK
+        names, _ = LOOPBACK
         lacking = sorted(host for host in {*names, *hosts} if _of(others, host, now) is None)
         wanted = tuple(lacking[:MOST_LOCAL_HOSTS])
-        if (
-            self._local is None
-            or set(wanted) != set(self._local.names)
-            or self._local.not_after - now < RENEWED
-        ):
-            self._local = authority.issue_server(wanted, addresses)
-            if self._kept is not None:
-                _leave(self._kept, self._local)
         left_out = len(lacking) - len(wanted)
-        return Certificate(LOCAL, self._local, f"no room for {left_out} host names" if left_out else "")
+        trouble = self._renew(authority, wanted, now) or (
+            f"no room for {left_out} host names" if left_out else ""
+        )
+        return Certificate(LOCAL, self._local, trouble)
+
+    def _renew(self, authority: Authority, wanted: Sequence[str], now: datetime) -> str:
+        """Make the local certificate anew if need be; give why that cannot be done: the one before stays."""
+        if authority.not_after <= now:
+            where = self._kept or "its folder"
+            return (
+                f"the local authority ended on {authority.not_after:%Y-%m-%d}: remove {CERTIFICATE} and {KEY} from "
+                f"{where}, start again, and have clients trust the new one"
+            )
+        if self._local is not None and _is_good(self._local, authority, wanted, now):
+            return ""
+        try:
+            pair = authority.issue_server(wanted, LOOPBACK[1])
+            if self._kept is not None:
+                _leave(self._kept, pair)
+        except AuthorityError as error:
+            return str(error)
+        except OSError as error:
+            return f"the new one cannot be kept in {self._kept}: {error.strerror}"
+        self._local = pair
+        return ""
+
+    def _why_missing(self) -> str:
+        local = self.states.get(LOCAL)
+        return f". {LOCAL}: {local.trouble}" if local and local.trouble else ""
 
     def _tell(self, now: datetime) -> None:
         """Warn once of each trouble, and of each end that comes near."""
@@ -147,15 +170,21 @@ def described(state: Certificate) -> dict[str, Any]:
     }
 
 
-def _left(kept: Path) -> KeyPair | None:
-    """Give the pair that an earlier run has left, if it left one that is good."""
-    found = scan(kept).get(LOCAL)
-    return None if isinstance(found, Bad) else found
+def _is_good(pair: KeyPair, authority: Authority, wanted: Sequence[str], now: datetime) -> bool:
+    """Say whether another pair would be no better: none outlives its authority."""
+    lasts = pair.not_after - now >= RENEWED or pair.not_after >= authority.not_after
+    return lasts and set(wanted) == set(pair.names)
+
+
+def _left(kept: Path, authority: Authority) -> KeyPair | None:
+    """Give the pair that an earlier run has left, if it left one that is good and of this authority."""
+    found = scan(kept).get(_LEFT)
+    return found if isinstance(found, KeyPair) and authority.signed(found) else None
 
 
 def _leave(kept: Path, pair: KeyPair) -> None:
     """Keep a pair for the next run, where `igw certs show` finds it."""
-    folder = kept / LOCAL
+    folder = kept / _LEFT
     folder.mkdir(exist_ok=True)
     place(folder, {"tls.crt": (pair.chain, PUBLIC), "tls.key": (pair.key, PRIVATE)})
 

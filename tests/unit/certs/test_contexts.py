@@ -32,10 +32,15 @@ class Scene:
         return ServerTls(folder / "tls.crt", folder / "tls.key", folder / "ca.crt")
 
     def issue(
-        self, name: str, role: Role = Role.XDS, by: Authority | None = None, trusts: bytes = b""
+        self,
+        name: str,
+        role: Role = Role.XDS,
+        by: Authority | None = None,
+        trusts: bytes = b"",
+        days: float = 90,
     ) -> KeyPair:
         """Issue a process's files, anew if there are some."""
-        pair = (by or self.authority).issue_identity(Identity(role), names=LOCAL)
+        pair = (by or self.authority).issue_identity(Identity(role), days, LOCAL)
         (self.folder / name).mkdir(exist_ok=True)
         place(
             self.folder / name,
@@ -63,9 +68,9 @@ def scene(tmp_path: Path) -> Scene:
     return Scene(tmp_path)
 
 
-def serial(both: Both) -> str:
-    """Give which certificate the server showed."""
-    certificate = both.client.getpeercert()
+def serial(both: Both, by: str = "server") -> str:
+    """Give which certificate the server showed, or the client."""
+    certificate = (both.client if by == "server" else both.server).getpeercert()
     assert certificate is not None
     return str(certificate["serialNumber"])
 
@@ -107,18 +112,14 @@ def test_the_client_wants_the_server_that_it_means(scene: Scene, tmp_path: Path)
 
 
 def test_old_protocols_are_refused(scene: Scene) -> None:
-    """TLS 1.2 and 1.3 alone."""
+    """TLS 1.3 alone: a session of 1.2 lets a client in again whose certificate has ended."""
     server, client = scene.credentials("xds"), scene.credentials("proxy", Role.PROXY)
-    old = client.call_context()
-    old.maximum_version = ssl.TLSVersion.TLSv1_2
-    assert handshake(old, server.server_context()).version() == "TLSv1.2"
     for context in (server.server_context(), client.client_context(), client.call_context()):
-        assert context.minimum_version is ssl.TLSVersion.TLSv1_2
-    old.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning, match="TLSv1_1 is deprecated"):
-        old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_3
+    old = plain_client(scene.authority.certificate, client.current().pair)
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises(ssl.SSLError):
-        handshake(old, server.server_context())
+        handshake(old, server.server_context(), "localhost")
 
 
 def test_a_renewed_certificate_is_shown_to_new_connections(scene: Scene) -> None:
@@ -134,9 +135,10 @@ def test_a_renewed_certificate_is_shown_to_new_connections(scene: Scene) -> None
         assert serial(handshake(theirs, ours, "localhost")) == second
     assert second != first
     assert [(line["event"], line["log_level"]) for line in logs] == [("tls_files_renewed", "info")]
-    scene.issue("proxy", Role.API)
+    former = serial(handshake(theirs, ours, "localhost"), by="client")
+    scene.issue("proxy", Role.PROXY)
     scene.later()
-    assert peer_identity(handshake(theirs, ours, "localhost").server, TRUST_DOMAIN) == Identity(Role.API)
+    assert serial(handshake(theirs, ours, "localhost"), by="client") != former
 
 
 def test_a_change_of_authority(scene: Scene, tmp_path: Path) -> None:
@@ -194,6 +196,40 @@ def test_broken_files_cost_nothing(scene: Scene, files: dict[str, bytes], said: 
     scene.later()
     assert serial(handshake(theirs, ours, "localhost")) != first
     assert counted(server) == {"kept": 1, "renewed": 1}
+
+
+ENDED = -1 / 1440
+
+
+@pytest.mark.parametrize(
+    ("role", "days", "said"),
+    [
+        (Role.EXTAUTH, 90, "tls.crt is of the role extauth: the one before was of xds"),
+        (Role.XDS, ENDED, "tls.crt ended on "),
+    ],
+)
+def test_a_pair_that_peers_would_refuse_costs_nothing(
+    scene: Scene, role: Role, days: float, said: str
+) -> None:
+    """As broken files do: what was is served, and it is logged and counted once."""
+    server = scene.credentials("xds")
+    first = server.current()
+    scene.issue("xds", role, days=days)
+    with capture_logs() as logs:
+        for _ in range(4):
+            scene.later()
+            assert server.current() is first
+    assert [line["event"] for line in logs] == ["tls_files_bad"]
+    assert said in logs[0]["reason"]
+    assert counted(server) == {"kept": 1, "renewed": 0}
+
+
+def test_of_two_that_have_ended_the_newer_one_is_taken(scene: Scene) -> None:
+    """Nothing is lost by it, and the process says what lies there."""
+    scene.issue("xds", days=ENDED)
+    server = Credentials(scene.files("xds"), 0)
+    second = scene.issue("xds", days=ENDED)
+    assert server.current().pair == second
 
 
 def test_files_that_are_just_being_replaced_are_no_trouble(scene: Scene) -> None:

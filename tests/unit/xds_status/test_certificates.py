@@ -1,13 +1,15 @@
 """What Envoys are to show to clients, and what is said of it, from the files of a folder and the local authority."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import prometheus_client
 import pytest
-from igw_certs.authority import Authority
+from igw_certs.authority import OWN_DAYS, Authority
+from igw_certs.pair import KeyPair
 from igw_xds.certificates import LOCAL, Certificates, CertificatesCollector
 from igw_xds.observation import Coverage
+from structlog.testing import capture_logs
 
 from tests.pairs import write_pair
 
@@ -83,6 +85,103 @@ def test_the_local_authority_fills_in(tmp_path: Path, authority: Authority) -> N
     assert certificates.changes == before
     assert certificates.pairs[LOCAL] is first
     assert said(certificates, A, B) == (True, "Valid")
+
+
+def test_a_folders_pair_may_be_called_as_ours_is_kept(tmp_path: Path, authority: Authority) -> None:
+    """The local authority's pair has a name that no folder can have: it takes nobody's place."""
+    write_pair(tmp_path / "local", authority.issue_server([A]))
+    certificates = Certificates(tmp_path, authority)
+    certificates.refresh([A, B])
+    assert certificates.pairs["local"].names == (A,)
+    assert certificates.pairs[LOCAL].names == (B, "localhost")
+
+
+def kept(folder: Path) -> Certificates:
+    """Give what a start with a local authority's folder begins with."""
+    certificates = Certificates(None, Authority.kept(folder), folder)
+    certificates.refresh([A])
+    return certificates
+
+
+def test_the_next_start_has_the_same_pair(tmp_path: Path) -> None:
+    """Unless another authority signs by then: its clients would refuse what the one before has signed."""
+    first = kept(tmp_path).pairs[LOCAL]
+    assert kept(tmp_path).pairs[LOCAL] == first
+    for name in ("ca.crt", "ca.key"):
+        (tmp_path / name).unlink()
+    second = kept(tmp_path)
+    assert second.pairs[LOCAL] != first
+    assert Authority.found(tmp_path).signed(second.pairs[LOCAL])
+    assert said(second, A) == (True, "Valid")
+
+
+def aged(folder: Path, left: timedelta) -> KeyPair:
+    """Make an authority that has so much time left, and leave a pair for A as a run before would; give that."""
+    made = datetime.now(UTC) + left - timedelta(days=OWN_DAYS)
+    Authority.kept(folder, clock=lambda: made)
+    pair = Authority.found(folder, lambda: made + timedelta(days=OWN_DAYS - 60)).issue_server(
+        [A, "localhost"]
+    )
+    write_pair(folder / "local", pair)
+    return pair
+
+
+def test_a_pair_that_ends_with_its_authority_stays(tmp_path: Path) -> None:
+    """Another one would end no later; for other host names one is made all the same."""
+    pair = aged(tmp_path, timedelta(days=20))
+    certificates = kept(tmp_path)
+    assert certificates.pairs[LOCAL] == pair
+    certificates.refresh([A, B])
+    second = certificates.pairs[LOCAL]
+    assert second.not_after == pair.not_after
+    certificates.refresh([A, B])
+    assert certificates.pairs[LOCAL] is second
+    assert certificates.changes == 2
+
+
+def test_an_authority_that_has_ended_is_told_of(tmp_path: Path) -> None:
+    """With what to do: nobody trusts what it signs, and nobody else makes it anew."""
+    pair = aged(tmp_path, -timedelta(days=1))
+    with capture_logs() as logs:
+        certificates = kept(tmp_path)
+        certificates.refresh([A, B])
+    ended = f"{pair.not_after:%Y-%m-%d}"
+    told = (
+        f"local/authority: the local authority ended on {ended}: remove ca.crt and ca.key from {tmp_path}, "
+        "start again, and have clients trust the new one"
+    )
+    end = f"The certificate ended on {pair.not_after:%Y-%m-%d %H:%M} UTC"
+    assert certificates.coverage([A]) == Coverage(False, "Expired", f"{end}. {told}")
+    assert certificates.coverage([B]) == Coverage(False, "Missing", f"No certificate for {B}. {told}")
+    assert [f"{line['certificate']}: {line['trouble']}" for line in logs] == [told]
+
+
+def test_a_pair_that_cannot_be_kept_is_trouble(tmp_path: Path) -> None:
+    """The one before is shown, why is told once, and it is made once it can be."""
+    folder, aside = tmp_path / "authority", tmp_path / "aside"
+    certificates = kept(folder)
+    first = certificates.pairs[LOCAL]
+    folder.rename(aside)
+    with capture_logs() as logs:
+        for _ in range(2):
+            certificates.refresh([A, B])
+    trouble = f"the new one cannot be kept in {folder}: No such file or directory"
+    assert [(line["certificate"], line["trouble"]) for line in logs] == [(LOCAL, trouble)]
+    assert certificates.pairs[LOCAL] is first
+    assert said(certificates, A) == (False, "Broken")
+    assert certificates.coverage([B]).message == f"No certificate for {B}. {LOCAL}: {trouble}"
+    assert certificates.changes == 2
+    aside.rename(folder)
+    certificates.refresh([A, B])
+    assert said(certificates, A, B) == (True, "Valid")
+
+
+def test_an_authority_of_another_time_is_trouble(tmp_path: Path) -> None:
+    """A clock that was set back makes it one that is not good yet."""
+    Authority.kept(tmp_path, clock=lambda: datetime.now(UTC) + timedelta(days=1))
+    certificates = kept(tmp_path)
+    [state] = certificates.states.values()
+    assert (state.pair, "the authority's own certificate" in state.trouble) == (None, True)
 
 
 def test_metrics(tmp_path: Path, authority: Authority) -> None:

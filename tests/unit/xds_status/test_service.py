@@ -1,6 +1,7 @@
 """The control plane as a process: files and the API's writes in one store, served; a part that fails ends it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -256,26 +257,57 @@ async def test_a_certificate_is_noticed_when_something_else_is_published(
             assert await running.reason("CertificateReady", 1, than="Valid") == "Broken"
 
 
+async def test_a_local_certificate_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
+    """Its gateway is served all the same, and says what it lacks; with the folder back it lacks nothing."""
+    folder, aside = tmp_path / "authority", tmp_path / "aside"
+    https = DataPlane(https=HostPort("127.0.0.1", 1))
+    async with control_plane(files=False, local_authority=folder, data_plane=https) as running:
+        before = await running.until(lambda ready, _: ready == 200)
+        folder.rename(aside)
+        await running.store.write(lambda store: store.put(record(Kind.GATEWAY, gateway_spec(1))))
+        assert await running.reason("CertificateReady", 1) == "Missing"
+        after = await running.until(lambda _, status: served(status) != served(before))
+        assert "No such file or directory" in after["certificates"][0]["trouble"]
+        aside.rename(folder)
+        assert await running.reason("CertificateReady", 1, than="Missing") == "Valid"
+
+
 async def test_replicas_from_before_have_time_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose time passed while nobody could hear it stays for a while; who was heard of since goes in time."""
     monkeypatch.setattr(service, "EXPIRY_SECONDS", 0.02)
-    monkeypatch.setattr(service, "COME_BACK_SECONDS", 1.0)
     store = await open_store(None, Cipher.ephemeral())
     passed = datetime.now(UTC) - timedelta(seconds=5)
     early = Replica(deployment_id(1), "early", "127.0.0.1", 1, passed)
     await store.write(lambda tx: tx.put_replica(early))
     settings = ControlPlane(HostPort("", 0), HostPort("", 0), DOMAIN, None, DataPlane())
-    expiring = asyncio.create_task(service._expire(store, Plane(settings, CollectorRegistry())))
 
     async def names() -> list[str]:
         found = await store.read(lambda view: view.replicas(deployment_id(1)))
         return [replica.name for replica in found]
 
-    await asyncio.sleep(0.1)
-    await store.write(lambda tx: tx.put_replica(replace(early, name="late")))
-    await asyncio.sleep(0.3)
-    assert await names() == ["early"]
-    await asyncio.sleep(1)
-    assert await names() == []
-    expiring.cancel()
+    @asynccontextmanager
+    async def expiring(come_back_seconds: float) -> AsyncIterator[None]:
+        monkeypatch.setattr(service, "COME_BACK_SECONDS", come_back_seconds)
+        plane = Plane(settings, CollectorRegistry())
+        plane.store_failure = "nobody has looked"
+        task = asyncio.create_task(service._expire(store, plane))
+        try:
+            async with asyncio.timeout(10):
+                while plane.store_failure:  # noqa: ASYNC110 - nothing tells of a look
+                    await asyncio.sleep(0.01)
+                yield
+        finally:
+            task.cancel()
+
+    async with expiring(3600):
+        await store.write(lambda tx: tx.put_replica(replace(early, name="late")))
+        while await names() != ["early"]:  # noqa: ASYNC110 - nor of one who went
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert await names() == ["early"]
+    began = time.monotonic()
+    async with expiring(0.5):
+        while await names():  # noqa: ASYNC110 - nor here
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - began > 0.5
     await store.aclose()

@@ -49,8 +49,15 @@ def harden(manager: hcm_pb2.HttpConnectionManager) -> None:
     manager.common_http_protocol_options.CopyFrom(_connection())
     manager.http_protocol_options.CopyFrom(_http1())
     manager.http2_protocol_options.CopyFrom(_http2())
-    # The rest of a QUIC connection's settings are its listener's.
-    manager.http3_protocol_options.quic_protocol_options.connection_keepalive.CopyFrom(_probes())
+
+
+def http3() -> protocol_pb2.Http3ProtocolOptions:
+    """Give what a connection manager says of HTTP/3; all else is its listener's (`quic`)."""
+    often = seconds(QUIC_PROBE_SECONDS)
+    probes = protocol_pb2.QuicKeepAliveSettings(initial_interval=often, max_interval=often)
+    return protocol_pb2.Http3ProtocolOptions(
+        quic_protocol_options=protocol_pb2.QuicProtocolOptions(connection_keepalive=probes)
+    )
 
 
 def quic() -> quic_config_pb2.QuicProtocolOptions:
@@ -79,12 +86,6 @@ def _connection() -> protocol_pb2.HttpProtocolOptions:
     return protocol_pb2.HttpProtocolOptions(
         idle_timeout=seconds(IDLE_CONNECTION_SECONDS),
         max_headers_count=wrappers_pb2.UInt32Value(value=MAX_HEADERS),
-    )
-
-
-def _probes() -> protocol_pb2.QuicKeepAliveSettings:
-    return protocol_pb2.QuicKeepAliveSettings(
-        initial_interval=seconds(QUIC_PROBE_SECONDS), max_interval=seconds(QUIC_PROBE_SECONDS)
     )
 
 

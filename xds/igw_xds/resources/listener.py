@@ -74,6 +74,7 @@ def _over_quic(
     over = hcm_pb2.HttpConnectionManager()
     over.CopyFrom(manager)
     over.codec_type = hcm_pb2.HttpConnectionManager.HTTP3
+    over.http3_protocol_options.CopyFrom(edge.http3())
     listener = _over_tcp(name, at, over, transport)
     listener.address.socket_address.protocol = address_pb2.SocketAddress.UDP
     listener.udp_listener_config.quic_options.CopyFrom(edge.quic())
