@@ -94,7 +94,7 @@ def record(attributes: Mapping[str, str], node: str, now: int) -> Record | None:
     usage = _usage(said.get("usage", ""))
     status = int(_number(said.get("status", "")) or 0)
     partial = _partial(usage, status, said.get("flags", ""))
-    prompt, completion, cached, total = _tokens(usage, partial=partial)
+    prompt, completion, cached, total = _tokens(usage, status)
     return Record(
         key=key(attributes, node),
         gateway=said["gateway"][:MAX_NAME],
@@ -132,12 +132,16 @@ def operation(path: str) -> str:
     return next((name for end, name in _OPERATIONS.items() if bare.endswith(end)), "other")
 
 
+def _began_well(status: int) -> bool:
+    return 100 <= status < 400
+
+
 def _partial(usage: Mapping[str, Any], status: int, flags: str) -> bool:
     """Say whether an answer ended early.
 
     Of one that is neither events nor JSON the metadata says nothing; there Envoy's flags must.
     """
-    if not 100 <= status < 400 or usage.get("whole") is True:
+    if not _began_well(status) or usage.get("whole") is True:
         return False
     if not (usage or _CUT.intersection(flags.split(","))):
         return False
@@ -145,10 +149,10 @@ def _partial(usage: Mapping[str, Any], status: int, flags: str) -> bool:
     return usage.get("streamed") is True or not tokens
 
 
-def _tokens(usage: Mapping[str, Any], *, partial: bool) -> tuple[int | None, int | None, int | None, int]:
-    """Give the prompt's, the completion's, cached and all tokens; a stream that was cut has one for each event."""
+def _tokens(usage: Mapping[str, Any], status: int) -> tuple[int | None, int | None, int | None, int]:
+    """Give the prompt's, the completion's, cached and all tokens; a stream that did not say has one for each event."""
     prompt, completion, cached = (_count(usage, f"{of}_tokens") for of in ("prompt", "completion", "cached"))
-    if completion is None and partial and usage.get("streamed") is True:
+    if completion is None and usage.get("streamed") is True and _began_well(status):
         completion = _count(usage, "events")
     total = _count(usage, "total_tokens")
     added = min((prompt or 0) + (completion or 0), MAX_TOKENS)

@@ -74,7 +74,8 @@ def _tokens(metadata: Any) -> int:
     if USAGE not in metadata:
         return 0
     fields = metadata[USAGE].fields
-    for names in (("total_tokens",), ("prompt_tokens", "completion_tokens")):
+    # A stream that did not say what it used has a token for each event.
+    for names in (("total_tokens",), ("prompt_tokens", "completion_tokens"), ("events",)):
         if any(name in fields for name in names):
             return _count(fields[name].number_value for name in names if name in fields)
     return 0

@@ -31,8 +31,9 @@ from igw_extauth.wire import access_log
 from igw_extauth.wire.access_log import LogStream
 
 METHOD = "/envoy.service.auth.v3.Authorization/Check"
-LIMITS = Limits(streams=1000, message_bytes=256 * 1024)
-"""A check has the headers of one request, of which Envoy reads 60 KiB; a message of the access log some 16 KiB."""
+LIMITS = Limits(connections=4_000, streams=1000, message_bytes=256 * 1024)
+"""A check has the headers of one request, of which Envoy reads 60 KiB; a message of the access log some 16 KiB. Each
+thread of an Envoy has a connection or two."""
 REMEMBERED_RESPONSES = 10_000
 LATE_CALLS_SECONDS = 0.2
 """How long calls begun before Envoy heard that we end may take to arrive."""

@@ -63,6 +63,8 @@ def said(*entries: HTTPAccessLogEntry) -> StreamAccessLogsMessage:
         (entry(total_tokens=5, prompt_tokens=1), Ended("team/p", "lease-1", 5)),
         (entry(prompt_tokens=2, completion_tokens=3), Ended("team/p", "lease-1", 5)),
         (entry(prompt_tokens=2), Ended("team/p", "lease-1", 2)),
+        (entry(prompt_tokens=2, events=9), Ended("team/p", "lease-1", 2)),
+        (entry(events=9), Ended("team/p", "lease-1", 9)),
         (entry(total_tokens=MOST_TOKENS), Ended("team/p", "lease-1", MOST_TOKENS)),
         (entry(total_tokens=2.0 * MOST_TOKENS), Ended("team/p", "lease-1")),
         (entry(total_tokens=-1), Ended("team/p", "lease-1")),

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -194,24 +195,91 @@ def test_what_an_answer_used(usage: Any, told: tuple[int, ...] | None, indent: i
         assert (passed.body, passed.said) == (answer, said)
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(
-        st.sampled_from([USED, {"usage": USED}, None, {}, {"gpu": 1}, {"prompt_tokens": 1}, "x" * 5000])
-    ),
-    st.lists(st.integers(0, 20_000), max_size=20),
+LARGE = {"prompt_tokens": 5, "x": "x" * 5000}
+"""More than 4 KiB: it is none."""
+texts = st.one_of(
+    st.sampled_from(["usage", '"usage":{', "}}", "{{", "[", "\\", '\\"', "\n"]), st.text(max_size=9)
 )
-@example([USED, {"prompt_tokens": 1}], [])
-def test_the_last_usage_object_counts(objects: list[Any], at: list[int]) -> None:
-    """Wherever it stands in the answer, and however that is cut; a larger one than 4 KiB is none."""
-    answer = json.dumps(
-        [{"usage": value if value != "x" * 5000 else {"prompt_tokens": 5, "x": value}} for value in objects]
-    )
-    counted = [value for value in objects if value and value not in ({"gpu": 1}, "x" * 5000)]
-    told: Said = {"whole": True}
-    for value in counted:
-        told |= TOLD if "prompt_tokens_details" in str(value) else ONE
-    assert SCRIPT.play(cut(answer.encode(), at), JSON).said == told
+counted = st.sampled_from([USED, {"prompt_tokens": 1}, {}, {"gpu": 1}, LARGE, None, [], "usage"])
+anything = st.recursive(
+    st.one_of(st.none(), st.integers(), texts, counted),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.one_of(st.just("usage"), texts), inner, max_size=4),
+    ),
+    max_leaves=25,
+)
+answers = st.dictionaries(
+    st.one_of(st.sampled_from(["usage", "response", "tools"]), texts), anything, max_size=4
+)
+
+
+def told(usage: Any) -> Said:
+    """Give what counts of an object; of those here some have their counts within, as a wrapper of them does."""
+    passed = SCRIPT.play([json.dumps({"usage": usage}).encode()], JSON).said
+    return {name: value for name, value in passed.items() if name != "whole"}
+
+
+def of_event(event: dict[str, Any]) -> Said:
+    """Give what an event used, by its objects: its own, else the last in an object of it."""
+    own = [event["usage"]] if isinstance(event.get("usage"), dict) else []
+    within = [
+        one["usage"] for one in event.values() if isinstance(one, dict) and isinstance(one.get("usage"), dict)
+    ]
+    said: Said = {}
+    for usage in own or within:
+        said = told(usage) or said
+    return said
+
+
+@settings(max_examples=300, deadline=None)
+@given(answers, st.booleans(), places)
+@example({"usage": USED, "metadata": {"usage": {"total_tokens": 0}}}, True, [])
+@example({"tools": [{"properties": {"usage": {"x": "{" * 40}}}], "usage": USED}, True, [])
+@example({"a": {"usage": USED}, "usage": LARGE}, True, everywhere)
+def test_an_answers_own_usage_counts(answer: dict[str, Any], dense: bool, at: list[int]) -> None:  # noqa: FBT001
+    """And none that a client had given back, whatever is in it and however it is cut."""
+    own = answer.get("usage")
+    said = told(own) if isinstance(own, dict) else {}
+    text = json.dumps(answer, indent=None if dense else 1).encode()
+    assert SCRIPT.play(cut(text, at), JSON).said == {"whole": True} | said
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(answers, max_size=4), line_ends, places)
+@example([{"response": {"metadata": {"usage": {"total_tokens": 0}}, "usage": USED}}], b"\n", [])
+@example([{"response": {"usage": USED, "metadata": {"usage": {"total_tokens": 10**9}}}}], b"\n", everywhere)
+@example([{"response": {"tools": [{"usage": {"x": "{" * 40}}], "usage": USED}}], b"\n", [])
+@example([{"usage": USED, "x": {"usage": {"total_tokens": 0}}}, {}], b"\r", everywhere)
+def test_an_events_own_usage_counts(stream: list[dict[str, Any]], end: bytes, at: list[int]) -> None:
+    """Its object's, or that of an object directly in it; the last event that has one."""
+    text = b"".join(data(event) + end + end for event in stream)
+    said: Said = {}
+    for event in stream:
+        said |= of_event(event)
+    seen = SCRIPT.play(cut(text, at)).said
+    assert {name: value for name, value in seen.items() if name != "events"} == {
+        "streamed": True,
+        "whole": True,
+        **said,
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"usage":' * 100_000,
+        b'{"x":{"usage":{}},"y":[' + b'{"usage":' * 50_000 + b"1" + b"}" * 50_000 + b"]}",
+        b'{"usage":{"x":"' + b"{" * 900_000,
+        b'{"usage"' + b" " * 900_000,
+    ],
+    ids=["unclosed", "nested", "text", "gap"],
+)
+def test_what_a_client_has_given_back_costs_what_its_length_does(text: bytes) -> None:
+    """A megabyte takes 30 ms; it took a second, for each object was read again with all that it is in."""
+    began = time.process_time()
+    SCRIPT.play([text[at : at + 16_384] for at in range(0, len(text), 16_384)], JSON)
+    assert time.process_time() - began < 0.4
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_tokens(said: str, expected: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changed", "partial", "completion"),
     [
-        ({"usage": '{"streamed":true,"whole":true,"events":9}'}, False, None),
+        ({"usage": '{"streamed":true,"whole":true,"events":9}'}, False, 9),
         ({"usage": '{"streamed":true,"events":9}'}, True, 9),
         ({"usage": '{"streamed":true}'}, True, None),
         ({"usage": '{"streamed":true,"events":9,"completion_tokens":4}'}, True, 4),

@@ -2,8 +2,10 @@
 -- completion_tokens, cached_tokens, total_tokens, streamed (an event stream), events (those with content) and whole
 -- (it came to its end). Each is there as soon as it is known: an answer that is cut leaves what was seen of it.
 --
--- It reads text: a quote inside of JSON's strings is escaped, so no text that a model says passes for a key.
---   used:    the last object under "usage" that has a count, of at most 4 KiB with the key; a count that it lacks is 0.
+-- It reads text: a quote inside of JSON's strings is escaped, so no text that a model says passes for a key. But model
+-- servers give requests' objects back (tools, metadata), in which clients may write what they like.
+--   used:    the last object under "usage" that has a count, of at most 4 KiB, and lies in the answer itself, or in an
+--            event or an object of it (Responses, Messages); a count that it lacks is 0.
 --   content: an event whose "delta" is a string that is not empty (Responses); or has, behind "delta" or else behind
 --            "choices", a text under one of SAID that is not empty (chat, completions). Its first 64 KiB count.
 --   extra:   an event of at most 64 KiB with "choices":[] and an object under "usage". Where igw.body asked for it
@@ -14,10 +16,11 @@
 local byte, find, match, sub = string.byte, string.find, string.match, string.sub
 
 local NAMESPACE = "igw.usage"
-local USAGE, LONGEST_USAGE, LONGEST_EVENT = 'usage"', 4096, 65536
+local USAGE, LONGEST_USAGE, LONGEST_EVENT, LONGEST_GAP = 'usage"', 4096, 65536, 64
 local SAID = {'"content"', '"reasoning_content"', '"reasoning"', '"arguments"', '"refusal"', '"text"'}
 local USUAL = 'delta":{"content":"'
 local LF, CR, SPACE, QUOTE, COLON, N, BRACE = 10, 13, 32, 34, 58, 110, 123
+local BRACKET, CLOSING_BRACKET, CLOSING_BRACE = 91, 93, 125
 
 -- What was used.
 
@@ -54,24 +57,94 @@ local function value_at(text, key_end)
   return find(text, "^%s*$", key_end + 1) and 0 or nil
 end
 
--- Gives the last counts in a text, and its end that what follows may make more of. The key is looked for without its
--- first quote: what is fast is to find its first letter, and there are many quotes.
-local function used(text)
-  local last
-  local from, stop = find(text, USAGE, 1, true)
-  while from do
-    local at = byte(text, from - 1) == QUOTE and value_at(text, stop)
-    if at and (at == 0 or byte(text, at) == BRACE) then
-      local ended = at > 0 and select(2, find(text, "^%b{}", at))
-      if ended then
-        if ended - from <= LONGEST_USAGE then last = counts(sub(text, at, ended)) or last end
-      elseif #text - from <= LONGEST_USAGE then
-        return last, sub(text, from - 1)
-      end
-    end
-    from, stop = find(text, USAGE, stop, true)
+-- Gives where the first object under "usage" begins; else nil, and from where on it may begin with what follows. The
+-- key is looked for without its first quote: what is fast is to find its first letter, and there are many quotes.
+local function first_usage(text, from)
+  local key, stop = find(text, USAGE, from, true)
+  while key do
+    local at = byte(text, key - 1) == QUOTE and value_at(text, stop)
+    if at == 0 and #text - key < LONGEST_GAP then return nil, key - 1 end
+    if at and at > 0 and byte(text, at) == BRACE then return at end
+    key, stop = find(text, USAGE, stop, true)
   end
-  return last, match(sub(text, -#USAGE), '".*') or ""
+  return nil, find(text, '"', math.max(from, #text - #USAGE + 1), true) or #text + 1
+end
+
+-- From the first such object on a document is read token by token, for where an object lies is known once it is closed:
+-- `depth` counts from there. Objects deeper than `lowest`, the least deep one yet, are none of ours.
+local function reading(at) return {depth = 0, lowest = 0, object = "", from = at} end
+
+-- Gives where a string that is open ends; else nil, and where it goes on in what follows.
+local function string_end(text, from)
+  local at = find(text, '["\\]', from)
+  while at do
+    if byte(text, at) == QUOTE then return at end
+    from = at + 2
+    at = find(text, '["\\]', from)
+  end
+  return nil, math.max(1, from - #text)
+end
+
+-- Gives where to go on behind a string, which is a key of ours perhaps; nil where that is not known yet.
+local function behind_string(seen, text, at)
+  local stop, resume = string_end(text, at + 1)
+  if not stop then
+    if #text - at <= #USAGE then return nil end
+    seen.resume = resume
+    return #text + 1
+  end
+  if stop - at ~= #USAGE or sub(text, at + 1, stop) ~= USAGE then return stop + 1 end
+  local value = value_at(text, stop)
+  if value == 0 and #text - at < LONGEST_GAP then return nil end
+  if value and value > 0 and byte(text, value) == BRACE and seen.depth <= seen.lowest then
+    if seen.depth < seen.lowest then seen.counts = nil end
+    seen.lowest, seen.object, seen.from = seen.depth, "", value
+  end
+  return stop + 1
+end
+
+local function close(seen, text, at)
+  seen.depth = seen.depth - 1
+  if seen.from and seen.depth == seen.lowest then
+    local object = seen.object .. sub(text, seen.from, at)
+    if #object <= LONGEST_USAGE then seen.counts = counts(object) or seen.counts end
+    seen.from = nil
+  end
+end
+
+-- Keeps what a text has of an object that is not closed in it.
+local function keep_object(seen, text, to)
+  if not seen.from then return end
+  seen.object, seen.from = seen.object .. sub(text, seen.from, to), 1
+  if #seen.object > LONGEST_USAGE then seen.from = nil end
+end
+
+-- Reads tokens; gives where to go on: behind a document that ends with its line, or with what follows, and whether it
+-- has ended.
+local function tokens(seen, text, at, in_lines)
+  if seen.resume then
+    local stop, resume = string_end(text, seen.resume)
+    seen.resume = resume
+    if not stop then return #text + 1, false end
+    at = stop + 1
+  end
+  local token = find(text, '["{}%[%]\r\n]', at)
+  while token do
+    local kind = byte(text, token)
+    at = token + 1
+    if kind == QUOTE then
+      at = behind_string(seen, text, token)
+      if not at then return token, false end
+    elseif kind == BRACE or kind == BRACKET then
+      seen.depth = seen.depth + 1
+    elseif kind == CLOSING_BRACE or kind == CLOSING_BRACKET then
+      close(seen, text, token)
+    elseif in_lines then
+      return at, true
+    end
+    token = find(text, '["{}%[%]\r\n]', at)
+  end
+  return #text + 1, false
 end
 
 -- Says what is not said yet. A wrapper of Envoy's costs as much as a key, and does not outlive a chunk.
@@ -88,10 +161,32 @@ end
 
 local function tell(handle, told, name, value) tell_all(handle, told, {[name] = value}) end
 
+-- Says what a document used that has ended: how deep its object lay is known by what was closed behind it.
+local function settle(handle, answer)
+  local seen = answer.seen
+  answer.seen = nil
+  local most = answer.in_lines and 2 or 1
+  if seen and seen.counts and seen.lowest - seen.depth >= 1 and seen.lowest - seen.depth <= most then
+    tell_all(handle, answer.told, seen.counts)
+  end
+end
+
 local function account(handle, answer, chunk)
-  local last
-  last, answer.unread = used(answer.unread .. chunk)
-  if last then tell_all(handle, answer.told, last) end
+  local text, at, ended = answer.unread .. chunk, 1, nil
+  repeat
+    if not answer.seen then
+      local object, again = first_usage(text, at)
+      if not object then
+        answer.unread = sub(text, again)
+        return
+      end
+      answer.seen, at = reading(object), object
+    end
+    at, ended = tokens(answer.seen, text, at, answer.in_lines)
+    if ended then settle(handle, answer) end
+  until not ended
+  keep_object(answer.seen, text, at - 1)
+  answer.unread = sub(text, at)
 end
 
 -- Events.
@@ -223,6 +318,7 @@ local function json(handle)
   for chunk in handle:bodyChunks() do
     for bytes in pieces(chunk) do account(handle, answer, bytes) end
   end
+  settle(handle, answer)
 end
 
 -- Gives what goes on of a chunk and of what was held before it.
@@ -240,10 +336,11 @@ local function pass(handle, answer, chunk)
 end
 
 local function stream(handle, hide)
-  local answer = {unread = "", told = {}, held = "", events = 0, passing = false, hide = hide}
+  local answer = {unread = "", told = {}, in_lines = true, held = "", events = 0, passing = false, hide = hide}
   local last, going
   for chunk in handle:bodyChunks() do last, going = chunk, pass(handle, answer, chunk) end
   local rest = last_event(answer)
+  settle(handle, answer)
   if answer.events > 0 then tell(handle, answer.told, "events", answer.events) end
   -- Behind trailers the last chunk has gone. What is lost then is an event without its end, which clients drop.
   if hide and rest ~= "" and handle:trailers() == nil then last:setBytes(going .. rest) end
