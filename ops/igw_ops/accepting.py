@@ -12,13 +12,16 @@ from typing import Final
 
 import structlog
 
-from igw_ops.guard import FAREWELL_SECONDS, HANDSHAKE_SECONDS, Guard, Guarded, peer_text
+from igw_ops.guard import FAREWELL_SECONDS, HANDSHAKE_SECONDS, Anybody, Guard, Guarded, peer_text
 from igw_ops.listening import BACKLOG
 
 PAUSE_SECONDS: Final = 0.002
 """Behind each connection where several processes accept: what the others need to wake up."""
 MAX_BEGINNING: Final = 512
-"""Handshakes at once; who comes beside them waits with the system."""
+"""Handshakes at once; who comes beside them waits with the system, until one ends or had `PATIENCE_SECONDS`."""
+PATIENCE_SECONDS: Final = 1.0
+"""What a handshake has at least. Where as many go on as may, the oldest is then cut short for the next client: who
+says nothing keeps others waiting for that long, not for `HANDSHAKE_SECONDS`. An honest one takes a few round trips."""
 _RETRY_SECONDS: Final = 1.0
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -30,7 +33,7 @@ async def accepting(
     protocol: Callable[[], asyncio.Protocol],
     *,
     shared_socket: bool = False,
-    guard: Guard | None = None,
+    guard: Guard | Anybody | None = None,
 ) -> "asyncio.Server | Accepting":
     """Accept from a socket that listens; with `shared_socket`, other processes do too; with a guard, over TLS."""
     if shared_socket or guard is not None:
@@ -47,16 +50,20 @@ class Accepting:
         protocol: Callable[[], asyncio.Protocol],
         *,
         shared_socket: bool = True,
-        guard: Guard | None = None,
+        guard: Guard | Anybody | None = None,
+        room: Callable[[], int] = lambda: MAX_BEGINNING,
     ) -> None:
+        """`room` gives how many handshakes there may be now. With none clients are closed as they come."""
         listening.setblocking(False)
         self.sockets: tuple[socket.socket, ...] = (listening,)
         self._listening = listening
         self._protocol = protocol
         self._shared_socket = shared_socket
         self._guard = guard
+        self._room = room
         self._loop = asyncio.get_running_loop()
-        self._beginning: set[asyncio.Task[None]] = set()
+        self._beginning: dict[asyncio.Task[None], tuple[float, str]] = {}
+        """Since when, and whose, the oldest first."""
         self._later: asyncio.TimerHandle | None = None
         self._watch()
 
@@ -71,6 +78,11 @@ class Accepting:
             for task in self._beginning:
                 task.cancel()
 
+    async def wait_closed(self) -> None:
+        """Wait, after `close`, until no handshake is going on."""
+        if self._beginning:
+            await asyncio.wait(self._beginning)
+
     def _watch(self) -> None:
         self._later = None
         self._loop.add_reader(self._listening, self._accept)
@@ -80,6 +92,10 @@ class Accepting:
         self._later = self._loop.call_later(seconds, self._watch)
 
     def _accept(self) -> None:
+        if self._guard is not None and len(self._beginning) >= max(self._room(), 1):
+            self._cut_short(self._guard)
+            self._pause(PAUSE_SECONDS)
+            return
         try:
             connection, address = self._listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -90,16 +106,30 @@ class Accepting:
             log.warning("cannot accept", reason=error.strerror)
             self._pause(_RETRY_SECONDS)
             return
+        self._take(connection, peer_text(address))
+        if self._shared_socket:
+            self._pause(PAUSE_SECONDS)
+
+    def _take(self, connection: socket.socket, peer: str) -> None:
         connection.setblocking(False)
         if self._guard is None:
             begin = self._begin(connection)
+        elif self._room() > 0:
+            begin = self._secure(connection, peer, self._guard)
         else:
-            begin = self._secure(connection, peer_text(address), self._guard)
+            connection.close()
+            return
         task = self._loop.create_task(begin)
-        self._beginning.add(task)
-        task.add_done_callback(self._beginning.discard)
-        if self._shared_socket or len(self._beginning) >= MAX_BEGINNING:
-            self._pause(PAUSE_SECONDS)
+        self._beginning[task] = self._loop.time(), peer
+        task.add_done_callback(lambda task: self._beginning.pop(task, None))
+
+    def _cut_short(self, guard: Guard | Anybody) -> None:
+        """End the oldest handshake, if it had its time; its file is closed by the time that we accept again."""
+        oldest, (since, peer) = next(iter(self._beginning.items()))
+        if self._loop.time() - since >= PATIENCE_SECONDS:
+            del self._beginning[oldest]
+            oldest.cancel()
+            guard.failed(TimeoutError("others waited for the end of its handshake"), peer)
 
     async def _begin(self, connection: socket.socket) -> None:
         try:
@@ -107,10 +137,11 @@ class Accepting:
         except OSError:
             connection.close()  # it is gone again
 
-    async def _secure(self, connection: socket.socket, peer: str, guard: Guard) -> None:
+    async def _secure(self, connection: socket.socket, peer: str, guard: Guard | Anybody) -> None:
+        judged = self._protocol if isinstance(guard, Anybody) else lambda: Guarded(self._protocol, guard)
         try:
             await self._loop.connect_accepted_socket(
-                lambda: Guarded(self._protocol, guard),
+                judged,
                 connection,
                 ssl=guard.context(),
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,

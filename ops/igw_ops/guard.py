@@ -6,6 +6,7 @@ Which certificates are good, and whose they must be, is a `Guard`'s to say; how 
 import asyncio
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 HANDSHAKE_SECONDS: Final = 5.0
@@ -28,6 +29,20 @@ class Guard(Protocol):
     def failed(self, error: Exception, peer: str) -> None:
         """Hear of a handshake that failed, or took too long."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Anybody:
+    """TLS in place of a guard, for servers whose callers say who they are by other means."""
+
+    tls: ssl.SSLContext
+
+    def context(self) -> ssl.SSLContext:
+        """Give what new connections are made with."""
+        return self.tls
+
+    def failed(self, error: Exception, peer: str) -> None:
+        """Say nothing: anybody may knock, as often as they like."""
 
 
 def certificate_of(transport: Any) -> bytes | None:

@@ -17,7 +17,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from igw_ops.http1 import BoundedProtocol
+from igw_ops.accepting import Accepting
+from igw_ops.guard import Anybody
+from igw_ops.http1 import MAX_CONNECTIONS, BoundedProtocol
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than Envoy keeps a connection that is idle: it, and not we, should close. A head has as long to arrive."""
@@ -61,12 +63,33 @@ def operations_app(
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to the process that runs it."""
+    """A uvicorn server that leaves signals to the process that runs it, and counts handshakes as connections."""
+
+    tls: ssl.SSLContext | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Do nothing: `igw_ops.process.run` owns signals."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen. uvicorn hears of a connection over TLS, and can bound it, only once the handshake is over."""
+        if self.tls is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        guard = Anybody(self.tls)
+        for listening in sockets or ():
+            accepting = Accepting(
+                listening, self._connection, shared_socket=False, guard=guard, room=self._room
+            )
+            self.servers.append(accepting)  # type: ignore[arg-type] # it has what uvicorn uses
+
+    def _connection(self) -> BoundedProtocol:
+        return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
+
+    def _room(self) -> int:
+        return MAX_CONNECTIONS - len(self.server_state.connections)
 
 
 def http_server(app: Any, host: str, port: int, keep_alive_seconds: int = KEEP_ALIVE_SECONDS) -> Server:
@@ -98,9 +121,7 @@ async def serving(
     """Answer on a listening socket while the context is open; requests under way then get three seconds more."""
     host, port = listening.getsockname()[:2]
     server = http_server(app, host, port)
-    if tls is not None:
-        server.config.load()
-        server.config.ssl = tls
+    server.tls = tls
     running = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         yield

@@ -80,8 +80,15 @@ class Limits:
     """The longest message; a longer one ends its stream with RESOURCE_EXHAUSTED."""
     large_at_once: int = 4
     """Messages longer than a stream's first window that come at once over all connections; others wait in turn."""
+    large_waiting: int = 1_000
+    """How many wait, each with a first window of 64 KiB held; more end their streams with RESOURCE_EXHAUSTED."""
     large_seconds: float = 30
     """How long a turn lasts; a message that is not whole by then ends its stream with DEADLINE_EXCEEDED."""
+    unfinished_bytes: int = 32 * MIB
+    """What is held of all other messages that are not whole, over all connections; while it is more, the one that
+    began first ends its stream with RESOURCE_EXHAUSTED."""
+    unfinished_seconds: float = 30
+    """How long such a message may take to come; then it ends its stream with DEADLINE_EXCEEDED."""
     ping_seconds: float = 30
     """How long a connection may be silent before it is asked for a sign of life."""
     ping_timeout_seconds: float = 10

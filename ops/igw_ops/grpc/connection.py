@@ -1,7 +1,7 @@
 """One connection of gRPC streams, as a pure object: bytes in, messages out; messages in, bytes out.
 
 A message that does not fit into its stream's first window is `Large`: it comes on when `admit` says so. What a method
-means, and whose turn it is, are not here. HTTP/2 itself is `igw_ops.http2.streaming`.
+means, whose turn it is, and how much may be `held`, are not here. HTTP/2 itself is `igw_ops.http2.streaming`.
 """
 
 from collections.abc import Sequence
@@ -47,37 +47,45 @@ class Left(NamedTuple):
     stream: int
 
 
+class Begun(NamedTuple):
+    """A message has begun, and not all of it came at once."""
+
+    stream: int
+
+
 class Large(NamedTuple):
-    """A message has begun that needs a turn."""
+    """It, or one that has just begun, needs a turn."""
 
     stream: int
 
 
 class Arrived(NamedTuple):
-    """It is whole, and needs its turn no more."""
+    """A message that was `Begun` or `Large` is whole, and needs its turn no more."""
 
     stream: int
 
 
-Event = Opened | Received | HalfClosed | Left | Large | Arrived
+Event = Opened | Received | HalfClosed | Left | Begun | Large | Arrived
 
 
 class _Call:
     """What is known of one call: its message on its way, its turn, and whether we have answered."""
 
-    __slots__ = ("admitted", "answered", "asked", "inbox")
+    __slots__ = ("admitted", "answered", "asked", "counted", "inbox")
 
     def __init__(self, limit: int) -> None:
         self.inbox = Inbox(limit)
         self.answered = False
         self.asked = False
         self.admitted = False
+        self.counted = 0
+        """What `Connection.held` has of it."""
 
 
 class Connection:
     """The server's end; `receive` takes bytes, `output` gives those to send."""
 
-    __slots__ = ("_calls", "_http2", "_limit", "_requests", "outgoing")
+    __slots__ = ("_calls", "_http2", "_limit", "_requests", "held", "outgoing")
 
     def __init__(self, streams: int, message_bytes: int) -> None:
         """Begin before the client's preface: so many streams at once, messages of so many bytes at most."""
@@ -92,6 +100,8 @@ class Connection:
         self._http2 = StreamingConnection(own, WINDOW_BYTES)
         self.outgoing = self._http2.outgoing
         """What waits to be sent: `hold` while the socket takes no more."""
+        self.held = 0
+        """Bytes of messages that have `Begun`."""
 
     def output(self) -> bytes:
         """Give what is to be sent now, once."""
@@ -124,7 +134,7 @@ class Connection:
 
     def end(self, stream: int, status: GrpcStatus, text: str = "") -> None:
         """End a call behind all that was sent; Trailers-Only when nothing was. Nothing happens when it is over."""
-        call = self._calls.pop(stream, None)
+        call = self._forget(stream)
         if call is not None:
             opening = b"" if call.answered else wire.RESPONSE_HEADERS
             self._http2.end(stream, opening + wire.trailers(status, text))
@@ -153,6 +163,7 @@ class Connection:
         for stream in self._calls:
             self.outgoing.drop(stream)
         self._calls.clear()
+        self.held = 0
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -171,7 +182,7 @@ class Connection:
             case http2.Ended(stream):
                 self._half_close(stream, events)
             case http2.Reset(stream):
-                if self._calls.pop(stream, None) is not None:
+                if self._forget(stream) is not None:
                     events.append(Left(stream))
             case http2.Passed(block):
                 self._requests.pass_over(block)
@@ -211,8 +222,9 @@ class Connection:
         try:
             for message in call.inbox.take(content):
                 events.append(Received(stream, message))
-                if call.asked:
+                if call.asked or call.counted:
                     call.asked = call.admitted = False
+                    self._count(call, 0)
                     events.append(Arrived(stream))
         except RefusedError as error:
             self._fail(stream, error, events)
@@ -226,11 +238,26 @@ class Connection:
         if due <= FIRST_WINDOW:
             if self._http2.window(stream) < FIRST_WINDOW // 2:
                 self._http2.widen(stream, FIRST_WINDOW - held)
+            if held != call.counted:
+                if not call.counted:
+                    events.append(Begun(stream))
+                self._count(call, held)
         elif call.admitted:
             self._http2.widen(stream, due - held)
         elif not call.asked:
             call.asked = True
+            self._count(call, 0)
             events.append(Large(stream))
+
+    def _count(self, call: _Call, held: int) -> None:
+        self.held += held - call.counted
+        call.counted = held
+
+    def _forget(self, stream: int) -> _Call | None:
+        call = self._calls.pop(stream, None)
+        if call is not None:
+            self.held -= call.counted
+        return call
 
     def _fail(self, stream: int, error: RefusedError, events: list[Event]) -> None:
         self.end(stream, error.status, error.text)

@@ -8,8 +8,19 @@ from typing import Any, Final
 import structlog
 
 from igw_ops.grpc.call import Call, Limits, Opening
-from igw_ops.grpc.connection import Arrived, Connection, Event, HalfClosed, Large, Left, Opened, Received
+from igw_ops.grpc.connection import (
+    Arrived,
+    Begun,
+    Connection,
+    Event,
+    HalfClosed,
+    Large,
+    Left,
+    Opened,
+    Received,
+)
 from igw_ops.grpc.turns import Turns
+from igw_ops.grpc.unfinished import Unfinished
 from igw_ops.grpc.wire import GrpcStatus
 from igw_ops.guard import peer_text
 from igw_ops.http2.frames import BrokenError
@@ -27,6 +38,7 @@ class Shared:
     open: Opening
     limits: Limits
     turns: "Turns[tuple[Peer, int]]"
+    unfinished: "Unfinished[tuple[Peer, int]]"
     nobody: asyncio.Event
     """Set while there is no connection."""
     peers: "set[Peer]" = field(default_factory=set)
@@ -69,6 +81,7 @@ class Peer(asyncio.Protocol):
 
     __slots__ = (
         "_busy",
+        "_counted",
         "_going_on",
         "_heard",
         "_heard_at",
@@ -90,6 +103,8 @@ class Peer(asyncio.Protocol):
         self._busy = self._going_on = self._held = False
         self._unread = 0
         """What was sent while the socket was full."""
+        self._counted = 0
+        """What `Unfinished.held` has of our connection's."""
         self._heard = False
         self._heard_at = self._loop.time()
         self._pinged_at: float | None = None
@@ -115,6 +130,7 @@ class Peer(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """Tell all calls."""
         self._leave_all()
+        self._count()
         self._shared.peers.discard(self)
         if not self._shared.peers:
             self._shared.nobody.set()
@@ -131,6 +147,8 @@ class Peer(asyncio.Protocol):
         except BrokenError as error:
             self._break_off(error)
         self._busy = False
+        if self.connection.held > self._counted:
+            self._make_room()
         self._flush()
 
     def pause_writing(self) -> None:
@@ -156,10 +174,9 @@ class Peer(asyncio.Protocol):
             self._release(number)
             self.said()
 
-    def expire(self, number: int) -> None:
-        """End a call whose message did not come in its turn."""
-        text = f"a large message took longer than {self._shared.limits.large_seconds:g} s"
-        self.connection.end(number, GrpcStatus.DEADLINE_EXCEEDED, text)
+    def refuse(self, number: int, status: GrpcStatus, text: str) -> None:
+        """End a call for a message of it that is not whole, and tell it."""
+        self.connection.end(number, status, text)
         self._leave(number)
         self.said()
 
@@ -194,6 +211,8 @@ class Peer(asyncio.Protocol):
         self.said()
 
     def _flush(self) -> None:
+        if self.connection.held != self._counted:
+            self._count()
         data = self.connection.output()
         if data and not self.transport.is_closing():  # aborted, and `connection_lost` is to come
             self._write(data)
@@ -229,14 +248,39 @@ class Peer(asyncio.Protocol):
                     self._tell(number, stream.call.half_closed)
             case Left(number):
                 self._leave(number)
-            case Large(number):
+            case Begun(number) | Large(number):
                 # The service may have ended the call with what came before in the same read.
-                if number in self._streams and self._shared.turns.ask((self, number), self._loop.time()):
-                    self.connection.admit(number)
+                if number in self._streams:
+                    self._await_rest(event)
             case Arrived(number):
                 self._release(number)
             case Received():
                 pass  # taken before
+
+    def _await_rest(self, event: Begun | Large) -> None:
+        """Give a message that is not whole its time, or have it wait for its turn."""
+        number, now = event.stream, self._loop.time()
+        claim, unfinished, turns = (self, number), self._shared.unfinished, self._shared.turns
+        if isinstance(event, Begun):
+            unfinished.begin(claim, now)
+            return
+        unfinished.release(claim)
+        if turns.full:
+            self.refuse(number, GrpcStatus.RESOURCE_EXHAUSTED, "too many large messages wait for their turn")
+        elif turns.ask(claim, now):
+            self.connection.admit(number)
+
+    def _count(self) -> None:
+        held = self.connection.held
+        self._shared.unfinished.held += held - self._counted
+        self._counted = held
+
+    def _make_room(self) -> None:
+        """Refuse what began first, here or on another connection, until no more is held than may be."""
+        self._count()
+        while (oldest := self._shared.unfinished.excess()) is not None:
+            peer, number = oldest
+            peer.refuse(number, GrpcStatus.RESOURCE_EXHAUSTED, "too many messages are on their way")
 
     def _receive(self, number: int, message: bytes) -> None:
         stream = self._streams.get(number)
@@ -287,7 +331,9 @@ class Peer(asyncio.Protocol):
 
     def _release(self, number: int) -> None:
         """Give a turn to who waits for it; most calls that end have none."""
-        following = self._shared.turns.release((self, number), self._loop.time())
+        claim = (self, number)
+        self._shared.unfinished.release(claim)
+        following = self._shared.turns.release(claim, self._loop.time())
         if following is not None:
             peer, waiting = following
             peer.admit(waiting)

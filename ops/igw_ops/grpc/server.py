@@ -15,6 +15,7 @@ from igw_ops.grpc.call import Opening as Opening
 from igw_ops.grpc.call import Stream as Stream
 from igw_ops.grpc.peer import Peer, Shared
 from igw_ops.grpc.turns import Turns
+from igw_ops.grpc.unfinished import Unfinished
 from igw_ops.grpc.wire import GrpcStatus as GrpcStatus
 from igw_ops.guard import Guard
 from igw_ops.listening import listening_socket
@@ -34,7 +35,8 @@ class Server:
         self.port: int = listener.sockets[0].getsockname()[1]
         """The real one, when 0 was asked for."""
         limits = shared.limits
-        self._every = min(limits.ping_seconds, limits.ping_timeout_seconds, limits.large_seconds) / 4
+        turn, whole = limits.large_seconds, limits.unfinished_seconds
+        self._every = min(limits.ping_seconds, limits.ping_timeout_seconds, turn, whole) / 4
         self._next = self._loop.call_later(self._every, self._sweep)
 
     @property
@@ -71,11 +73,15 @@ class Server:
     def _sweep(self) -> None:
         """Look after all connections at once: a timer for each would cost more than it is worth."""
         self._next = self._loop.call_later(self._every, self._sweep)
-        now = self._loop.time()
+        now, limits = self._loop.time(), self._shared.limits
         for peer in list(self._shared.peers):
             peer.check(now)
         for peer, number in self._shared.turns.late(now):
-            peer.expire(number)
+            text = f"a large message took longer than {limits.large_seconds:g} s"
+            peer.refuse(number, GrpcStatus.DEADLINE_EXCEEDED, text)
+        for peer, number in self._shared.unfinished.late(now):
+            text = f"a message took longer than {limits.unfinished_seconds:g} s"
+            peer.refuse(number, GrpcStatus.DEADLINE_EXCEEDED, text)
 
 
 async def serve(
@@ -104,6 +110,8 @@ async def serve_on(
     limits = limits or Limits()
     nobody = asyncio.Event()
     nobody.set()
-    shared = Shared(open, limits, Turns(limits.large_at_once, limits.large_seconds), nobody)
+    turns: Turns[tuple[Peer, int]] = Turns(limits.large_at_once, limits.large_seconds, limits.large_waiting)
+    unfinished: Unfinished[tuple[Peer, int]] = Unfinished(limits.unfinished_bytes, limits.unfinished_seconds)
+    shared = Shared(open, limits, turns, unfinished, nobody)
     listener = await accepting(listening, lambda: Peer(shared), shared_socket=shared_socket, guard=guard)
     return Server(listener, shared)

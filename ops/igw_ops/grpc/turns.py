@@ -9,11 +9,17 @@ Claim = TypeVar("Claim", bound=Hashable)
 class Turns(Generic[Claim]):
     """Who has a turn, until when, and who waits for one. Times are the caller's clock, in seconds."""
 
-    def __init__(self, at_once: int, seconds: float) -> None:
+    def __init__(self, at_once: int, seconds: float, most_waiting: int) -> None:
         self._at_once = at_once
         self._seconds = seconds
+        self._most_waiting = most_waiting
         self._held: dict[Claim, float] = {}
         self._waiting: dict[Claim, None] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether as many wait as may: nobody else is to ask."""
+        return len(self._waiting) >= self._most_waiting
 
     def ask(self, claim: Claim, now: float) -> bool:
         """Give whether it is a claim's turn; if not, it waits, and a `release` will give it."""

@@ -200,6 +200,22 @@ def test_who_does_not_speak_tls(scene: Scene, loop_factory: Any, monkeypatch: py
 
 
 @both_loops
+def test_who_is_cut_short_for_others(
+    scene: Scene, loop_factory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no more handshakes may go on, one that has had its time is refused, and the next client let in."""
+    monkeypatch.setattr(accepting, "MAX_BEGINNING", 1)
+    monkeypatch.setattr(accepting, "PATIENCE_SECONDS", 0.1)
+
+    async def acts() -> None:
+        with socket.create_connection(("127.0.0.1", scene.port)):
+            assert await scene.ask(scene.proxy()) == ANSWER
+        assert scene.refused() == {"handshake": 1}
+
+    scene.play(loop_factory, acts)
+
+
+@both_loops
 def test_the_server_hears_of_a_client_that_does_not_read(scene: Scene, loop_factory: Any) -> None:
     """Flow control goes to the server's protocol, not to the one that judged."""
 

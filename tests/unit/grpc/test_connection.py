@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from igw_ops.grpc.connection import (
     WINDOW_BYTES,
     Arrived,
+    Begun,
     Event,
     HalfClosed,
     Large,
@@ -91,6 +92,11 @@ EVENTS: list[Event] = [
 ]
 
 
+def settled(events: list[Event]) -> list[Event]:
+    """The events that do not depend on the packets: without those that say that a message is on its way."""
+    return [event for event in events if not isinstance(event, Begun | Arrived)]
+
+
 @given(st.lists(st.integers(0, len(CONVERSATION)), max_size=20))
 def test_any_chunking_gives_the_same_events(cuts: list[int]) -> None:
     """TCP may cut anywhere."""
@@ -98,7 +104,8 @@ def test_any_chunking_gives_the_same_events(cuts: list[int]) -> None:
     events: list[Event] = []
     for start, end in itertools.pairwise([0, *sorted(cuts), len(CONVERSATION)]):
         events += connection.receive(CONVERSATION[start:end])
-    assert [(type(event), event) for event in events] == [(type(event), event) for event in EVENTS]
+    assert [(type(event), event) for event in settled(events)] == [(type(event), event) for event in EVENTS]
+    assert connection.held == 0
 
 
 def test_what_is_not_grpc_is_told_so() -> None:
@@ -201,7 +208,43 @@ def test_what_fits_into_the_first_window_needs_no_turn(size: int, before: int) -
         events += connection.receive(data(1, piece))
         window += increments(connection, 1) - len(piece)
         assert window <= 65_535
-    assert events == [Received(1, b"y" * size)]
+    assert settled(events) == [Received(1, b"y" * size)]
+
+
+def test_what_is_held() -> None:
+    """A message counts from the read that it does not end in; the next one of its stream is another."""
+    connection = opened()
+    connection.receive(begin(1) + begin(3))
+    whole = message(b"x" * 995)
+    assert connection.receive(data(1, whole + whole[:400])) == [Received(1, whole[5:]), Begun(1)]
+    assert connection.receive(data(3, whole[:100])) == [Begun(3)]
+    assert connection.receive(data(1, whole[400:900])) == []
+    assert connection.held == 900 + 100
+    assert connection.receive(data(1, whole[900:] + whole[:3])) == [
+        Received(1, whole[5:]),
+        Arrived(1),
+        Begun(1),
+    ]
+    assert connection.held == 3 + 100
+    connection.receive(frames.reset(1, Http2Error.CANCEL))
+    connection.end(3, GrpcStatus.OK)
+    assert connection.held == 0
+
+
+def test_what_is_large_is_held_elsewhere() -> None:
+    """Once it is known that a message needs a turn, it counts among those that wait for one, or have it."""
+    connection = opened()
+    connection.receive(begin(1))
+    whole = message(b"x" * 150_000)
+    assert connection.receive(data(1, whole[:3])) == [Begun(1)]
+    assert connection.receive(data(1, whole[3:65_535])) == [Large(1)]
+    connection.admit(1)
+    assert connection.held == 0
+    assert connection.receive(data(1, whole[65_535:])) == [Received(1, whole[5:]), Arrived(1)]
+    assert connection.receive(data(1, whole[:4])) == [Begun(1)]
+    assert connection.held == 4
+    connection.abandon()
+    assert connection.held == 0
 
 
 def test_a_large_message_waits_for_its_turn() -> None:

@@ -108,6 +108,122 @@ async def test_a_call_that_is_over_takes_no_turn(path: str) -> None:
             raw.writer.close()
 
 
+async def test_how_many_wait_for_their_turn() -> None:
+    """Who asks when so many wait is refused, and holds nothing; the turns go on."""
+    async with scene(large_at_once=1, large_waiting=2) as it:
+        raws = [await held_upload(it, number) for number in range(3)]
+        late = await it.raw(BEGINNING + begin(1, path=ECHO) + data(1, LARGE[:65_535]))
+        assert headers(await late.frame(frames.HEADERS))["grpc-status"] == "8"
+        assert it.calls[3].told == ["ended"]
+        raws[0].writer.close()
+        await it.calls[0].until("ended")
+        assert await admitted(raws[1])
+        for raw in (*raws, late):
+            raw.writer.close()
+
+
+UNFINISHED = message(b"x" * 65_000)[:64_000]
+STREAMS = range(1, 200, 2)
+HOLDING = BEGINNING + b"".join(begin(n, path=ECHO) + data(n, UNFINISHED) for n in STREAMS)
+"""A hundred messages, each short enough to need no turn, and none of them whole."""
+
+
+@pytest.mark.parametrize("connections", [1, 5])
+async def test_what_is_held_of_messages_that_are_not_whole(connections: int) -> None:
+    """Over all connections it is bounded: those that began first are refused. Who ends what it begins is served."""
+    most = 1_000_000
+    async with scene(unfinished_bytes=most) as it:
+        honest = await it.raw(BEGINNING + begin(1, path=ECHO))
+        echo, part = await it.call(), message(b"honest" * 1_000)
+        raws = []
+        for number in range(connections):
+            raws.append(await it.raw(HOLDING))
+            await settled(raws[-1])
+            honest.writer.write(data(1, part[:3_000]))
+            await settled(honest)
+            honest.writer.write(data(1, part[3_000:]))
+            await settled(honest)
+            assert echo.told == ["6000 bytes"] * (number + 1)
+            assert most - 2 * len(UNFINISHED) < held(it) <= most
+        told = [call.told for call in it.calls[1:]]
+        assert told == [["ended"]] * (len(told) - 15) + [[]] * 15
+        assert it.server.connections == connections + 1
+        for raw in (honest, *raws):
+            raw.writer.close()
+
+
+def held(it: Scene) -> int:
+    """What the server holds of messages that are not whole; what it says is what there is."""
+    shared = it.server._shared
+    calls = [call for peer in shared.peers for call in peer.connection._calls.values()]
+    assert shared.unfinished.held == sum(call.inbox.held for call in calls)
+    return shared.unfinished.held
+
+
+async def test_who_is_refused_is_told() -> None:
+    """RESOURCE_EXHAUSTED, which an Envoy may try again."""
+    async with scene(unfinished_bytes=100_000) as it:
+        first = await it.raw(BEGINNING + begin(1, path=ECHO) + data(1, UNFINISHED))
+        await settled(first)
+        second = await it.raw(BEGINNING + begin(1, path=ECHO) + data(1, UNFINISHED))
+        assert headers(await first.frame(frames.HEADERS))["grpc-status"] == "8"
+        assert [call.told for call in it.calls] == [["ended"], []]
+        for raw in (first, second):
+            raw.writer.close()
+
+
+async def test_a_message_has_its_time() -> None:
+    """However often a byte of it comes: its stream is ended, what was held is gone, and its connection lives."""
+    async with scene(unfinished_seconds=0.2) as it:
+        raw = await it.raw(BEGINNING + begin(1, path=ECHO) + data(1, UNFINISHED))
+        call = await it.call()
+        async with asyncio.timeout(2):
+            while "ended" not in call.told:
+                raw.writer.write(data(1, b"x"))
+                await asyncio.sleep(0.02)
+        assert headers(await raw.frame(frames.HEADERS))["grpc-status"] == "4"
+        assert held(it) == 0
+        raw.writer.write(begin(3, path=ECHO) + data(3, message(b"again")))
+        await (await it.call(1)).until("5 bytes")
+        raw.writer.close()
+
+
+async def test_each_message_has_its_own_time() -> None:
+    """A stream that has something under way all the time, and ends each message soon, lives."""
+    async with scene(unfinished_seconds=0.2) as it:
+        raw = await it.raw(BEGINNING + begin(1, path=ECHO) + data(1, message(b"12345")[:7]))
+        call = await it.call()
+        for _ in range(12):
+            await asyncio.sleep(0.05)
+            raw.writer.write(data(1, message(b"12345")[7:] + message(b"12345")[:7]))
+        await settled(raw)
+        assert call.told == ["5 bytes"] * 12
+        raw.writer.close()
+
+
+@pytest.mark.parametrize("how", ["reset", "hung up", "broken", "the service"])
+async def test_what_was_held_is_given_back(how: str) -> None:
+    """Whoever ends the stream or the connection."""
+    async with scene() as it:
+        raw = await it.raw(BEGINNING + begin(1, path=ECHO) + data(1, UNFINISHED))
+        call = await it.call()
+        await settled(raw)
+        assert held(it) == len(UNFINISHED)
+        match how:
+            case "reset":
+                raw.writer.write(frames.reset(1, Http2Error.CANCEL))
+            case "hung up":
+                raw.writer.close()
+            case "broken":
+                raw.writer.write(frames.window_update(0, 0))
+            case _:
+                call.stream.end()
+        if how != "the service":
+            await call.until("ended")
+        assert (held(it), list(it.server._shared.unfinished._deadlines)) == (0, [])
+        raw.writer.close()
+
+
 async def test_a_silent_connection_is_pinged_then_closed() -> None:
     """One that answers lives; one that does not is dead, however open its socket is."""
     async with scene(ping_seconds=0.2, ping_timeout_seconds=0.2) as it:

@@ -7,7 +7,7 @@ from igw_ops.grpc.turns import Turns
 
 def test_a_conversation() -> None:
     """So many have their turn; the next has it as soon as one is given back, in the order they asked."""
-    turns: Turns[str] = Turns(2, 30)
+    turns: Turns[str] = Turns(2, 30, 9)
     assert [turns.ask(claim, 0) for claim in "abcd"] == [True, True, False, False]
     assert turns.release("c", 1) is None  # did not wait for it
     assert turns.release("a", 2) == "d"
@@ -17,10 +17,18 @@ def test_a_conversation() -> None:
     assert turns.ask("e", 40)
 
 
+def test_so_many_wait_and_no_more() -> None:
+    """Nobody else is to ask then, until one has its turn or gives up."""
+    turns: Turns[str] = Turns(1, 30, 2)
+    asked = [(turns.ask(claim, 0), turns.full) for claim in "abc"]
+    assert asked == [(True, False), (False, False), (False, True)]
+    assert (turns.release("a", 1), turns.full) == ("b", False)
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5))), st.integers(1, 3))
 def test_turns_are_bounded_and_nobody_is_forgotten(steps: list[tuple[bool, int]], at_once: int) -> None:
     """Whatever comes and goes, never more than so many have a turn, and nobody waits while one is free."""
-    turns: Turns[int] = Turns(at_once, 30)
+    turns: Turns[int] = Turns(at_once, 30, 9)
     held: set[int] = set()
     waiting: list[int] = []
     for asks, claim in steps:

@@ -7,11 +7,15 @@ from typing import Any
 import grpc.aio
 import pytest
 import structlog
+from igw_ops.http2 import frames
 from igw_ops.listening import listening_socket
 from igw_xds.news import Heard
+from igw_xds.server import LIMITS
+from igw_xds.session import METHODS
 from igw_xds.snapshot import CLUSTER, LISTENER, ROUTES
 from igw_xds.stream import Holds
 
+from tests.unit.grpc.talk import BEGINNING, begin
 from tests.unit.xds_stream.builders import NODE, ack, content, delta, nack, sent, sotw, world
 from tests.unit.xds_stream.loopback import Plane, serving
 
@@ -39,6 +43,17 @@ async def until(condition: Any) -> None:
 def transport(request: pytest.FixtureRequest) -> str:
     """Give each transport."""
     return str(request.param)
+
+
+async def test_streams_of_a_connection(plane: Plane) -> None:
+    """As many as an Envoy and what stands before it need; more are refused."""
+    numbers = range(1, 2 * LIMITS.streams + 2, 2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", plane.server.port)
+    writer.write(BEGINNING + b"".join(begin(number, path=next(iter(METHODS))) for number in numbers))
+    refused = frames.reset(numbers[-1], frames.Http2Error.REFUSED_STREAM)
+    assert await asyncio.wait_for(reader.readuntil(refused), 5)
+    assert LIMITS.streams == 16
+    writer.close()
 
 
 async def test_a_client_gets_state_changes_and_is_synced(plane: Plane, transport: str) -> None:
