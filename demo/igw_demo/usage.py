@@ -73,9 +73,9 @@ class _Count:
     """Whose connection was closed by the server."""
     cut: int = 0
     """Whose client left before the end."""
-    cut_events: int = 0
-    """Events sent in answers that ended so or so, but for those that had told their usage."""
-    cut_words: int = 0
+    untold_events: int = 0
+    """Events sent in answers that did not tell their usage: nobody asked, or they were cut before."""
+    untold_words: int = 0
     """Words of the answer in those events: what they would have counted as completion tokens."""
     told: int = 0
     """Whose usage was told."""
@@ -89,10 +89,12 @@ class _Count:
         self.completion_tokens += usage.completion_tokens
         self.cached_tokens += usage.cached_tokens
 
-    def cut_short(self, one: Telling) -> None:
-        if one.usage is None:
-            self.cut_events += one.events
-            self.cut_words += one.words
+    def end(self, one: Telling) -> None:
+        if one.usage is not None:
+            self.add(one.usage)
+        else:
+            self.untold_events += one.events
+            self.untold_words += one.words
 
 
 @dataclass(slots=True)
@@ -113,15 +115,12 @@ class Told:
             raise
         except HungUp:
             count.dropped += 1
-            count.cut_short(one)
             raise
         except ClientGone:
             count.cut += 1
-            count.cut_short(one)
             raise
         finally:
-            if one.usage is not None:
-                count.add(one.usage)
+            count.end(one)
 
     def reset(self) -> None:
         """Forget everything; an answer under way is counted nowhere."""

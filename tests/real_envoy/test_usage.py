@@ -229,7 +229,7 @@ def _used(running: Running, **query: str) -> Any:
 
 
 def _told(running: Running) -> dict[str, Any]:
-    """Give the tokens that the model servers told, by model; those of an answer that was cut before that are words."""
+    """Give the tokens that the model servers told, by model; those of an answer that told none are words."""
     sums: dict[str, Counter[str]] = {}
     for replica in running.seen().values():
         for model, counts in replica["told"].items():
@@ -238,7 +238,7 @@ def _told(running: Running) -> dict[str, Any]:
 
 
 def _tokens(counts: Counter[str]) -> dict[str, int]:
-    completion = counts["completion_tokens"] + counts["cut_words"]
+    completion = counts["completion_tokens"] + counts["untold_words"]
     return {
         "promptTokens": counts["prompt_tokens"],
         "completionTokens": completion,

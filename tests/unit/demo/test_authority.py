@@ -17,6 +17,8 @@ from igw_demo.faults import Call, Faults, fault_of
 from igw_demo.serving import running
 from igw_demo.tokens import CoreWeaveToken, DemoTokens, WandbToken, demo_tokens, token_document
 
+from tests.ports import free_port
+
 NUMBERS = itertools.count()
 TOKENS = demo_tokens(lambda size: f"{next(NUMBERS):0{size}}")
 VIEWER = {"query": "query { viewer { id entity username teams { edges { node { name } } } } }"}
@@ -320,8 +322,7 @@ async def test_serves_the_tokens_of_a_file(tmp_path: Path) -> None:
     """`serve_authority` knows the tokens of its files, and ends when it is asked to."""
     TOKENS.save(tmp_path / "tokens.json")
     (tmp_path / "service").write_text("s3rvice\n")
-    async with running(authority_app([])) as taken:
-        port = taken.port
+    port = free_port()
     settings = AuthoritySettings(tmp_path / "tokens.json", port=port, service_token_file=tmp_path / "service")
     stop = asyncio.Event()
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
@@ -337,8 +338,7 @@ async def test_serves_the_tokens_of_a_file(tmp_path: Path) -> None:
 async def test_the_command_keeps_limits_for_who_has_the_service_token(tmp_path: Path) -> None:
     """`igw demo authority --service-token-file` answers others 401."""
     (tmp_path / "service").write_text("s3rvice\n")
-    async with running(authority_app([])) as taken:
-        port = taken.port
+    port = free_port()
     files = (
         "--tokens-file",
         str(tmp_path / "tokens.json"),

@@ -10,8 +10,9 @@ import pytest
 from igw_demo import client as client_module
 from igw_demo.model_server import ModelServer, ModelSettings, serve_model
 from igw_demo.serving import running
-from igw_ops.listening import listening_socket
 from openai import AsyncOpenAI
+
+from tests.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -200,9 +201,7 @@ async def test_every_response_names_the_replica(replica: httpx.AsyncClient) -> N
 
 async def test_serves_until_stopped() -> None:
     """`serve_model` listens where the settings say, and ends when it is asked to."""
-    probe = listening_socket("probe", "127.0.0.1", 0)
-    port = probe.getsockname()[1]
-    probe.close()
+    port = free_port()
     stop = asyncio.Event()
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks, httpx.AsyncClient() as client:
         tasks.create_task(serve_model(ModelSettings("small-a", port=port), stop))
