@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.compose.stack import Stack, compose_command, eventually, serving
+from tests.engine import BUILD_SECONDS
 from tests.readme import COMPOSE, CURLS, ROOT, TRY, blocks
+
+pytestmark = pytest.mark.timeout(BUILD_SECONDS)
 
 UP, ASK, SCALE = blocks("sh", COMPOSE)
 

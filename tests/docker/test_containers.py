@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from igw_containers import engine
 from igw_model.record import NEVER, Replica
 
 from tests.docker.forwarder import SOCKET, Forwarder
@@ -69,8 +70,7 @@ async def test_networks(scene: Scene) -> None:
         await scene.soon("a")
         await asyncio.to_thread(scene.engine.networks.get(two).connect, a)
         await scene.soon()
-        await asyncio.sleep(0.1)
-        assert (metrics.get_sample_value("igw_containers_left_out") or 0) >= 2
+        await until(lambda: (metrics.get_sample_value("igw_containers_left_out") or 0) >= 2)
         await scene.define(network="two")
         assert await scene.soon("a") == {"a": address(a, two)}
         await scene.define(network=one)
@@ -130,8 +130,11 @@ async def test_rows_of_others_stay(scene: Scene) -> None:
         await scene.soon("own")
 
 
-async def test_an_engine_that_goes_and_comes_back(scene: Scene, forwarder: Forwarder) -> None:
+async def test_an_engine_that_goes_and_comes_back(
+    scene: Scene, forwarder: Forwarder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was known stays; what happened meanwhile is made up for, who was told to stop included."""
+    monkeypatch.setattr(engine, "LAST_DELAY", 0.3)  # `slow` must outlast all this
     await scene.define()
     async with scene.followed(forwarder.url) as metrics:
         a, slow = await scene.run("a"), await scene.run("slow", command=stubborn(8))
@@ -144,7 +147,7 @@ async def test_an_engine_that_goes_and_comes_back(scene: Scene, forwarder: Forwa
         assert set(await scene.rows()) == {"a", "slow"}
         assert metrics.get_sample_value("igw_containers_engine_connected") == 0
         await forwarder.open()
-        await scene.soon("b", within=3)
+        await scene.soon("b", within=5)
         assert not stopping.done()
         assert metrics.get_sample_value("igw_containers_engine_connected") == 1
         await stopping

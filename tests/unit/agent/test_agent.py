@@ -45,6 +45,8 @@ class ControlPlane:
     heard: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     say: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
     server: Any = None
+    calls: int = 0
+    """That have not ended."""
 
     async def start(self) -> None:
         self.server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
@@ -67,9 +69,13 @@ class ControlPlane:
                 self.heard.put_nowait(data)
 
         hearing = asyncio.create_task(hear())
-        while (data := await self.say.get()) is not None:
-            await context.write(data)
-        hearing.cancel()
+        self.calls += 1
+        try:
+            while (data := await self.say.get()) is not None:
+                await context.write(data)
+        finally:
+            self.calls -= 1
+            hearing.cancel()
 
 
 class Envoy:
@@ -275,7 +281,9 @@ async def test_a_message_that_is_none(settings: Settings, control_plane: Control
         await envoy.asks(request())
         control_plane.say.put_nowait(b"\xff\xff\xff")
         assert await envoy.ended() == (grpc.StatusCode.UNAVAILABLE, "the agent failed")
-        await asyncio.sleep(0.2)  # the call before is given up
+        async with asyncio.timeout(10):
+            while control_plane.calls:  # noqa: ASYNC110 - nothing tells that the call before is given up
+                await asyncio.sleep(0.01)
         envoy = connect()
         await envoy.asks(request())
         control_plane.say.put_nowait(response(CLUSTER, "1", {"a": "1"}).SerializeToString())

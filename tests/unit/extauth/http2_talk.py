@@ -93,7 +93,7 @@ class Heard:
     async def until(self, streams: int) -> dict[int, Reply]:
         """Read until so many streams have ended or were reset."""
         while len(found := self._over()) < streams:
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(10):
                 data = await self._caller.reader.read(10_000)
             assert data, "the connection ended"
             self._take(data)
@@ -101,7 +101,7 @@ class Heard:
 
     async def all(self) -> list[Frame]:
         """Read until the connection ends."""
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):
             self._take(await self._caller.reader.read())
         return self.frames
 

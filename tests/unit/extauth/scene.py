@@ -120,12 +120,12 @@ class Caller:
 
     async def hears(self, length: int) -> str:
         """Read so many bytes."""
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):
             return (await self.reader.readexactly(length)).decode()
 
     async def hears_all(self) -> str:
         """Read until the connection ends."""
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):
             return (await self.reader.read()).decode()
 
     async def hears_nothing(self) -> None:
@@ -175,6 +175,6 @@ async def scene(*, idle_seconds: float = 75) -> AsyncIterator[Scene]:
 
 async def until(true: Callable[[], object]) -> None:
     """Wait until something holds."""
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         while not true():  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.005)

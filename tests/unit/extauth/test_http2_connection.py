@@ -2,11 +2,12 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from igw_ops.http2 import frames
+from igw_ops.http2 import frames, peer
 from igw_ops.http2.frames import Frame, Http2Error
 
 from tests.unit.extauth.http2_talk import AGREED, BEGINNING, Heard, check, said
@@ -145,27 +146,27 @@ async def test_a_caller_who_goes_away_ends_nothing() -> None:
 @on_both_loops
 async def test_an_idle_connection_is_closed(data: bytes) -> None:
     """A connection that asks nothing in its time is closed."""
+    began = time.monotonic()
     async with scene(idle_seconds=0.2) as at, at.caller() as calling:
         await calling.says(data)
-        await asyncio.sleep(0.12)
-        assert at.connections
         await Heard(calling).all()
+        assert time.monotonic() - began > 0.19
         assert not at.connections
 
 
 @on_both_loops
 async def test_a_busy_connection_is_not_idle() -> None:
     """Each answer, a ping's too, gives the connection its whole time again, and a look-up is not idleness."""
-    async with scene(idle_seconds=0.2) as at, caller(at) as (calling, heard):
-        for stream in (1, 3):
-            await calling.says(check(stream, "hello"))
-            await asyncio.sleep(0.1)
-            await calling.says(frames.frame(frames.PING, 0, 0, b"12345678"))
-            await asyncio.sleep(0.1)
-        await calling.says(check(5, "hslow"))
-        await asyncio.sleep(0.5)
+    ping = frames.frame(frames.PING, 0, 0, b"12345678")
+    async with scene(idle_seconds=1) as at, caller(at) as (calling, heard):
+        for asked in ([check(1, "hello"), *[ping] * 11], [check(2 * n + 3, "hello") for n in range(12)]):
+            for each in asked:
+                await calling.says(each)
+                await asyncio.sleep(0.1)
+        await calling.says(check(27, "hslow"))
+        await asyncio.sleep(1.2)
         at.people.open.set()
-        assert said(await heard.until(3))[5] == "200 hslow"
+        assert said(await heard.until(14))[27] == "200 hslow"
 
 
 @on_both_loops
@@ -191,13 +192,14 @@ async def test_who_reads_late_is_answered_in_full() -> None:
 
 
 @on_both_loops
-async def test_the_end() -> None:
+async def test_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 9113, 6.8: asked for no more checks, those under way are answered, and then the connection ends."""
+    monkeypatch.setattr(peer, "LATE_STREAMS_SECONDS", 1)
     async with scene() as at, caller(at) as (_, idle_heard), caller(at) as (busy, busy_heard):
         await busy.says(check(1, "hslow"))
         await until(lambda: at.people.asked)
-        stopping = asyncio.create_task(at.server.stop(3))
-        await asyncio.sleep(0.1)
+        stopping = asyncio.create_task(at.server.stop(10))
+        await until(lambda: at.server._shared.finishing)
         await busy.says(check(3, "hello"))
         assert said(await busy_heard.until(1)) == {3: "200 hello"}
         with pytest.raises(ConnectionRefusedError):
@@ -225,7 +227,7 @@ async def test_a_caller_may_go_before_the_end_is_told() -> None:
         stopping = asyncio.create_task(at.server.stop(3))
         await asyncio.sleep(0.05)
         calling.writer.close()
-        await asyncio.wait_for(stopping, 0.1)
+        await asyncio.wait_for(stopping, 2)
         await asyncio.sleep(0.3)
     assert faults == []
 

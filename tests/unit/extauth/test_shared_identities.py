@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from igw_extauth import hashing
+from igw_extauth.identities import kept, shared_cache
 from igw_extauth.identities.kept import identities
 from igw_extauth.identity import Known, Principal, Unknown
 from igw_extauth.metrics import SHARED_CACHE
@@ -27,6 +28,13 @@ from tests.unit.extauth.test_identities import ANN, KNOWN_ANN, NOBODY, SECRET, H
 ENTRY = f"igw:identity:{key(ANN).hex()}"
 EVE = Known(Principal("eve", frozenset({"org-1"})))
 ANN_DIGEST = hashing.digest(ANN.reveal())
+
+
+@pytest.fixture(autouse=True)
+def patiently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a Redis on a busy machine; one that is down refuses at once."""
+    monkeypatch.setattr(shared_cache, "TIMEOUT_SECONDS", 5)
+    monkeypatch.setattr(kept, "START_SECONDS", 5)
 
 
 @pytest.fixture
@@ -242,8 +250,11 @@ async def test_identities_go_on_without_redis(fleet: Fleet) -> None:
     assert events == ["shared_cache_unavailable", "shared_cache_available"]
 
 
-async def test_a_redis_that_hangs_costs_a_tenth_of_a_second_once_a_second(fleet: Fleet) -> None:
+async def test_a_redis_that_hangs_costs_a_tenth_of_a_second_once_a_second(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One look-up waits for it; the others of that second ask the authority at once."""
+    monkeypatch.setattr(shared_cache, "TIMEOUT_SECONDS", 0.1)
     host = await fleet.host()
     before = SHARED_CACHE.counts()
     fleet.redis.pause()
@@ -260,8 +271,9 @@ async def test_a_redis_that_hangs_costs_a_tenth_of_a_second_once_a_second(fleet:
     assert {call: count for call, count in calls.items() if count} == {("get", "failed"): 2}
 
 
-async def test_a_host_starts_without_redis(fleet: Fleet) -> None:
+async def test_a_host_starts_without_redis(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits a moment to know what was revoked, then serves."""
+    monkeypatch.setattr(kept, "START_SECONDS", 0.5)
     fleet.redis.kill()
     host = await fleet.host()
     assert await host.identity(ANN) == KNOWN_ANN

@@ -87,9 +87,10 @@ async def test_a_project_that_does_not_exist(setting: Setting) -> None:
 
 async def test_answers_are_refreshed_in_the_background(setting: Setting) -> None:
     """Near the end of an answer's time it is asked anew, and nobody waits for that."""
-    source = setting.source(seconds=0.2)
+    source = setting.source(seconds=60)
     await source.of(ANN)
-    await asyncio.sleep(0.16)
+    late = source._now() + 50
+    source._now = lambda: late
     setting.api.projects[ANN] = {"concurrency": 1}
     setting.api.open.clear()
     assert await source.of(ANN) == TOLD_NUMBERS

@@ -476,10 +476,19 @@ async def test_a_full_disk(cipher: Cipher) -> None:
 
     await store._look(limit(1))  # not below what there is
     large = gateway_record(2, {"name": "x" * 1_000_000})
-    both = asyncio.gather(
-        store.write(put(gateway_record(1))), store.write(put(large)), return_exceptions=True
-    )
-    assert [str(result) for result in await both] == [
+    first_is_under_way, first_may_end = threading.Event(), threading.Event()
+
+    def hold(_: Writing) -> None:
+        first_is_under_way.set()
+        first_may_end.wait(10)
+
+    first = asyncio.create_task(store.write(hold))
+    assert await asyncio.to_thread(first_is_under_way.wait, 10)
+    both = [asyncio.create_task(store.write(put(record))) for record in (gateway_record(1), large)]
+    await asyncio.sleep(0)  # now they wait together
+    first_may_end.set()
+    await first
+    assert [str(result) for result in await asyncio.gather(*both, return_exceptions=True)] == [
         "the store cannot answer now: database or disk is full"
     ] * 2
     assert await store.read(lambda view: view.list(Kind.GATEWAY, None)) == []
