@@ -4,6 +4,7 @@ import contextlib
 import json
 import secrets
 import socket
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated
@@ -61,6 +62,7 @@ LOCAL_ORGANIZATION = "local"
 HEAP_SHARE = 0.5
 """Of this machine's memory, for Envoy; the model servers may be here too."""
 LOOPBACK_NETWORKS = ["127.0.0.0/8", "::1/128"]
+"""Where one person's model servers are. Envoy's admin interface and the operations ports are there, too."""
 
 
 def up(
@@ -168,7 +170,7 @@ def up(
         management=management_options(
             roles_file,
             parameters_file,
-            backend_network or LOOPBACK_NETWORKS,
+            backend_networks(backend_network, roles_file),
             allow_dns=allow_dns_backends,
             allow_docker=allow_docker_backends,
         ),
@@ -203,6 +205,11 @@ def up(
     process.run(lambda stop: started.run(stop, envoy))
     if started.failure:
         fail(started.failure)
+
+
+def backend_networks(chosen: Sequence[str] | None, roles_file: Path | None) -> Sequence[str]:
+    """Give where callers may have model servers: as said, else on loopback, or nowhere when they are others."""
+    return chosen or ([] if roles_file else LOOPBACK_NETWORKS)
 
 
 def _taken(ports: Ports, listen: str) -> Ports:

@@ -16,6 +16,7 @@ MOST_NAMED = 5
 """Networks that a reason names."""
 UNDEFINED = "no deployment of that name has a dockerBackend"
 """The reason of one whose deployment is perhaps still to come."""
+AMBIGUOUS = f"several organizations have a deployment of that name: set label {ORGANIZATION_LABEL}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ def _meant(container: Container, same_name: Sequence[Target]) -> Sequence[Target
     if not same_name:
         return UNDEFINED
     if container.organization is None:
-        return same_name
+        # Or whoever takes a name that another organization has would take its replicas too.
+        return same_name if len({each.organization_id for each in same_name}) == 1 else AMBIGUOUS
     meant = [each for each in same_name if each.organization_id == container.organization]
     return meant or (
         f"label {ORGANIZATION_LABEL} says {shown(container.organization)!r}: "

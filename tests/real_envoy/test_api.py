@@ -360,6 +360,8 @@ def test_a_coreweave_token_has_the_role_of_the_roles_file(tmp_path: Path) -> Non
         assert other("GET", "gateways").json() == {"items": []}
         assert other("GET", "gateways/c4a70000-0000-4000-8000-000000000001").status_code == 404
         assert other("POST", "gateways", gateway_document()).status_code == 200
+        refused = other("POST", "deployments", deployment_document(up, 1, 1))
+        assert (refused.status_code, "is not in a network" in refused.text) == (400, True)
         assert _as(up, "CW-SECRET-nobody")("GET", "gateways").status_code == 401
         assert _as(up, "")("GET", "gateways").status_code == 401
 

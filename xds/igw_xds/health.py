@@ -2,13 +2,11 @@
 
 Envoys see for themselves whom they send to. A GET must answer 200; one good answer makes a replica ready, two bad
 ones in a row take that away (as `resources/liveness.py` tells Envoy). With many replicas rounds take longer: so
-many questions a second are asked, and no more.
+many questions a second are asked, and no more; whose turn it is, is in `turns`.
 """
 
 import asyncio
 import contextlib
-import heapq
-import itertools
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +20,7 @@ from igw_xds.observation import Replicas
 from igw_xds.plan import Containers, Location, Registered
 from igw_xds.resources.liveness import HEALTH_CHECK_HOST
 from igw_xds.settings import HostPort
+from igw_xds.turns import Turns
 
 ROUND_SECONDS = 2.0
 TIMEOUT_SECONDS = 2.0
@@ -80,25 +79,26 @@ class Health:
 
     def __init__(self, heard: Callable[[str], None]) -> None:
         self._heard = heard
+        self._loop = asyncio.get_running_loop()
         self._patients: dict[str, _Patient] = {}
-        self._due: list[tuple[float, int, _Patient]] = []
-        self._numbers = itertools.count()
+        self._turns = Turns()
         self._woken = asyncio.Event()
         self._limit = asyncio.Semaphore(MAX_AT_ONCE)
         # Not the loop's own threads: names that resolve slowly would hold up whoever else needs one.
         self._resolvers = ThreadPoolExecutor(RESOLVERS, "resolve")
 
     def follow(self, deployment_id: str, backend: Location | None) -> None:
-        """Ask the replicas of a backend from now on, who is new first; None, or nobody to ask: no longer."""
+        """Ask the replicas of a backend as soon as it is their turn; None, or nobody to ask: no longer."""
         if backend is None or isinstance(backend, Registered):
             self._patients.pop(deployment_id, None)
+            self._turns.drop(deployment_id)
             return
         known = self._patients.get(deployment_id)
         if known is not None and known.backend == backend:
             return
         patient = known.moved(backend) if known else _Patient(deployment_id, backend)
         self._patients[deployment_id] = patient
-        self._ask_at(-next(self._numbers), patient)
+        self._ask_at(self._loop.time(), patient)
 
     def of(self, deployment_id: str) -> Replicas | None:
         """Count a deployment's replicas; None when it is not followed."""
@@ -107,27 +107,25 @@ class Health:
 
     async def run(self) -> None:
         """Ask whose turn it is, at the pace that all of them together allow."""
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.TaskGroup() as asking:
                 while True:
-                    patient = await self._next(loop)
-                    if self._patients.get(patient.id) is patient:
-                        asking.create_task(self._ask(patient))
-                        await asyncio.sleep(_least(patient.backend) / MAX_PER_SECOND)
+                    patient = self._patients[await self._next()]
+                    asking.create_task(self._ask(patient))
+                    await asyncio.sleep(_least(patient.backend) / MAX_PER_SECOND)
         finally:
             self._resolvers.shutdown(wait=False, cancel_futures=True)
 
-    async def _next(self, loop: asyncio.AbstractEventLoop) -> _Patient:
-        while not self._due or self._due[0][0] > loop.time():
+    async def _next(self) -> str:
+        while (deployment_id := self._turns.take(self._loop.time())) is None:
             self._woken.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self._due[0][0] if self._due else None):
+                async with asyncio.timeout_at(self._turns.next_due()):
                     await self._woken.wait()
-        return heapq.heappop(self._due)[2]
+        return deployment_id
 
     def _ask_at(self, due: float, patient: _Patient) -> None:
-        heapq.heappush(self._due, (due, next(self._numbers), patient))
+        self._turns.put(patient.id, due, _least(patient.backend))
         self._woken.set()
 
     async def _ask(self, patient: _Patient) -> None:
@@ -143,7 +141,7 @@ class Health:
         if patient.replicas != before:
             self._heard(patient.id)
         patient.pause = ROUND_SECONDS if addresses else min(2 * patient.pause, LONGEST_ROUND_SECONDS)
-        self._ask_at(asyncio.get_running_loop().time() + patient.pause, patient)
+        self._ask_at(self._loop.time() + patient.pause, patient)
 
     async def _addresses(self, backend: Asked) -> tuple[Sequence[HostPort], str]:
         """Give where a backend's replicas are, and the host name to ask them under."""

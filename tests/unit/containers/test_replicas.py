@@ -94,13 +94,23 @@ def test_no_address(addresses: dict[str, str], said: str) -> None:
 
 
 def test_organizations() -> None:
-    """A name is an organization's own: the label chooses; without it every deployment of the name is meant."""
+    """A name is an organization's own, and the label chooses between those that have it."""
     targets = [target(), target(2, organization="other")]
     labelled = found([container(organization="other")], targets)
     assert labelled.replicas == {"d1": (), "d2": (row(deployment="d2"),)}
-    assert found([container()], targets).replicas == {"d1": (row(),), "d2": (row(deployment="d2"),)}
     assert "another organization's" in reason(organization="evil\n")
     assert "\n" not in reason(organization="evil\n")
+
+
+def test_without_an_organization() -> None:
+    """It is a replica of all deployments of the name where they are one organization's, of none where they are not."""
+    assert found([container()], [target(), target(2)]).replicas == {
+        "d1": (row(),),
+        "d2": (row(deployment="d2"),),
+    }
+    assert reason(target(), target(2, organization="other")) == (
+        "several organizations have a deployment of that name: set label igw.organization"
+    )
 
 
 def test_no_such_deployment() -> None:
@@ -120,7 +130,7 @@ def test_most() -> None:
 def test_a_name_is_one_containers() -> None:
     """A row has a name: of two containers that are called alike one has it, or they would take turns for ever."""
     two = [container(addresses={"n": "10.0.0.1"}), container(addresses={"n": "10.0.0.2"})]
-    made = found(two, [target(), target(2, organization="other")])
+    made = found(two, [target(), target(2)])
     assert made.replicas == {"d1": (row(),), "d2": (row(deployment="d2"),)}
     assert made.left_out == (LeftOut("a", "llama", "another container has that name"),)
 

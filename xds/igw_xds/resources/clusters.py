@@ -51,6 +51,9 @@ RESOLVE_SECONDS = 2
 """How often a name is resolved anew. Docker's DNS and headless services name every instance, with lives that are
 too long (Docker: 600 s) to go by."""
 BATCHES_KEPT = 2048
+MOST_IN_ORDER = 8
+"""Deployments that an order of falling back names, its own first: few models have more, and with all of them in every
+order n deployments would be n * n names, and a change of one would replace every order."""
 _ROLES = {
     names.EXTAUTH_CLUSTER: Role.EXTAUTH,
     names.EXTAUTH_LOG_CLUSTER: Role.EXTAUTH,
@@ -94,9 +97,11 @@ def deployment_cluster(deployment: PlannedDeployment) -> cluster_pb2.Cluster:
 
 
 def fallback_orders(model: PlannedModel) -> list[tuple[str, ...]]:
-    """Give for each share the deployments to try: its own first, then the others in turn; none for a lone one."""
+    """Give for each share the deployments to try: its own first, then the next ones in turn; none for a lone one."""
     ids = tuple(share.deployment_id for share in model.shares)
-    return [ids[i:] + ids[:i] for i in range(len(ids))] if len(ids) > 1 else []
+    length = min(len(ids), MOST_IN_ORDER)
+    circle = ids + ids[: length - 1]
+    return [circle[i : i + length] for i in range(len(ids))] if len(ids) > 1 else []
 
 
 def service_clusters(data_plane: DataPlane) -> list[cluster_pb2.Cluster]:
