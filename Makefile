@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := igw_model igw_store igw_ops igw_certs igw_containers igw_agent igw_protos igw_api igw_xds igw_extauth igw_extproc igw_usage igw_demo igw_cli
 
-# Four side by side, and two, each of which starts a gateway of its own; the others are one after the other, as what they
-# start is there once, or as they compare times.
+# Four side by side, and two, each of which starts a gateway of its own or waits for Prometheus or Docker; the others are
+# one after the other, as what they start is there once, or as they compare times.
 QUICK := tests/unit tests/spec tests/golden tests/transcripts tests/deploy tests/fuzz tests/images
-PAIRED := tests/real_envoy
+PAIRED := tests/real_envoy tests/observe tests/docker
 
 .DEFAULT_GOAL := help
 .PHONY: help up test check golden bench fuzz lock audit images clean

@@ -13,7 +13,6 @@ from tests.real_envoy.echo_server import echo_server
 from tests.real_envoy.running import Running, allocated, eventually, igw_up, resident
 from tests.real_envoy.test_body_routing import CHAT, DEPLOYMENT
 
-pytestmark = pytest.mark.alone  # Envoy gives extproc five seconds for each, of which several come at once
 LARGEST = 64 * MIB
 AT_ONCE = 4
 COPIES = 4

@@ -46,7 +46,7 @@ from igw_xds.resources.matching import Predicate, Single, unless, unmarked
 from igw_xds.resources.messages import packed, seconds
 from igw_xds.resources.metadata import GATEWAY, NAMESPACE, POLICY, REPORTS, metadata
 from igw_xds.resources.scripts import FILTER, script
-from igw_xds.settings import AuthTransport, BodyRouting, DataPlane, StreamUsage
+from igw_xds.settings import MIB, AuthTransport, BodyRouting, DataPlane, StreamUsage
 
 HOST = "igw.host"
 USAGE = "igw.usage"
@@ -64,9 +64,11 @@ _BODY_NOT_READ = {
     BODY: packed(lua_pb2.LuaPerRoute(disabled=True)),
 }
 
-# A check may wait for the identity authority (5 s); a body of the largest size is parsed well within this.
+# A check may wait for the identity authority (5 s).
 AUTH_TIMEOUT_SECONDS = 10
 EXT_PROC_TIMEOUT_SECONDS = 5
+"""For a body of `EXT_PROC_BYTES`, or a shorter one: several at once are read well within this."""
+EXT_PROC_BYTES = 16 * MIB
 UNKNOWN_GATEWAY = "unknown-gateway"
 """The policy that refuses a host name without a gateway; Envoy names it in the response code details."""
 
@@ -79,7 +81,7 @@ def http_filters(data_plane: DataPlane) -> list[hcm_pb2.HttpFilter]:
         _filter(EXT_AUTHZ, _ext_authz(data_plane)),
         _filter(USAGE, _tokens_used(data_plane)),
         _filter(BODY, body_script()),
-        *_body_read_outside(data_plane.body_routing),
+        *_body_read_outside(data_plane),
         _filter(
             BUFFER,
             buffer_pb2.Buffer(max_request_bytes=wrappers_pb2.UInt32Value(value=data_plane.max_body_bytes)),
@@ -146,12 +148,12 @@ def _host_spelling() -> extension_matcher_pb2.ExtensionWithMatcher:
     return unless(Predicate(single_predicate=lower), script("host"), FILTER)
 
 
-def _body_read_outside(routing: BodyRouting) -> list[hcm_pb2.HttpFilter]:
-    match routing:
+def _body_read_outside(data_plane: DataPlane) -> list[hcm_pb2.HttpFilter]:
+    match data_plane.body_routing:
         case BodyRouting.EXTPROC:
-            return [_filter(EXT_PROC, _ext_proc())]
+            return [_filter(EXT_PROC, _ext_proc(data_plane.max_body_bytes))]
         case BodyRouting.AUTO:
-            return [_filter(EXT_PROC, only_forms(_ext_proc(), EXT_PROC))]
+            return [_filter(EXT_PROC, only_forms(_ext_proc(data_plane.max_body_bytes), EXT_PROC))]
         case BodyRouting.NATIVE:
             return []
         case other:
@@ -249,14 +251,14 @@ def _http_service() -> ext_authz_pb2.HttpService:
     return service
 
 
-def _ext_proc() -> ext_proc_pb2.ExternalProcessor:
+def _ext_proc(max_body_bytes: int) -> ext_proc_pb2.ExternalProcessor:
     """Send the whole body; a route whose requests' headers say how to read it sends them before."""
     receiving = ext_proc_pb2.MetadataOptions.MetadataNamespaces(untyped=[headers.MODEL_METADATA])
     return ext_proc_pb2.ExternalProcessor(
         grpc_service=_grpc_service(names.EXTPROC_CLUSTER, None),
         processing_mode=whole_body(ProcessingMode.SKIP),
         metadata_options=ext_proc_pb2.MetadataOptions(receiving_namespaces=receiving),
-        message_timeout=seconds(EXT_PROC_TIMEOUT_SECONDS),
+        message_timeout=seconds(EXT_PROC_TIMEOUT_SECONDS * max(1, max_body_bytes / EXT_PROC_BYTES)),
         status_on_error=http_status_pb2.HttpStatus(code=http_status_pb2.ServiceUnavailable),
         stat_prefix="igw",
         forward_rules=ext_proc_pb2.HeaderForwardingRules(
