@@ -68,7 +68,7 @@ class Peers(Collector):
         """Give whose a certificate (DER) is; None for nobody of ours."""
         return None if certificate is None else identity_of(certificate, self.credentials.tls.trust_domain)
 
-    def admits(self, certificate: bytes, peer: str) -> bool:
+    def admits(self, certificate: bytes | None, peer: str) -> bool:
         """Say whether a client may connect; who may not is counted."""
         identity = self.identity(certificate)
         if identity is None:

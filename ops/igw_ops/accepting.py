@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from igw_ops.guard import FAREWELL_SECONDS, HANDSHAKE_SECONDS, Anybody, Guard, Guarded, peer_text
+from igw_ops.guard import FAREWELL_SECONDS, HANDSHAKE_SECONDS, Guard, Guarded, peer_text
 from igw_ops.listening import BACKLOG
 
 PAUSE_SECONDS: Final = 0.002
@@ -33,7 +33,7 @@ async def accepting(
     protocol: Callable[[], asyncio.Protocol],
     *,
     shared_socket: bool = False,
-    guard: Guard | Anybody | None = None,
+    guard: Guard | None = None,
 ) -> "asyncio.Server | Accepting":
     """Accept from a socket that listens; with `shared_socket`, other processes do too; with a guard, over TLS."""
     if shared_socket or guard is not None:
@@ -50,7 +50,7 @@ class Accepting:
         protocol: Callable[[], asyncio.Protocol],
         *,
         shared_socket: bool = True,
-        guard: Guard | Anybody | None = None,
+        guard: Guard | None = None,
         room: Callable[[], int] = lambda: MAX_BEGINNING,
     ) -> None:
         """`room` gives how many handshakes there may be now. With none clients are closed as they come."""
@@ -123,7 +123,7 @@ class Accepting:
         self._beginning[task] = self._loop.time(), peer
         task.add_done_callback(lambda task: self._beginning.pop(task, None))
 
-    def _cut_short(self, guard: Guard | Anybody) -> None:
+    def _cut_short(self, guard: Guard) -> None:
         """End the oldest handshake, if it had its time; its file is closed by the time that we accept again."""
         oldest, (since, peer) = next(iter(self._beginning.items()))
         if self._loop.time() - since >= PATIENCE_SECONDS:
@@ -137,11 +137,10 @@ class Accepting:
         except OSError:
             connection.close()  # it is gone again
 
-    async def _secure(self, connection: socket.socket, peer: str, guard: Guard | Anybody) -> None:
-        judged = self._protocol if isinstance(guard, Anybody) else lambda: Guarded(self._protocol, guard)
+    async def _secure(self, connection: socket.socket, peer: str, guard: Guard) -> None:
         try:
             await self._loop.connect_accepted_socket(
-                judged,
+                lambda: Guarded(self._protocol, guard),
                 connection,
                 ssl=guard.context(),
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,

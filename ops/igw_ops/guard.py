@@ -19,11 +19,11 @@ class Guard(Protocol):
     """What a server's connections must pass."""
 
     def context(self) -> ssl.SSLContext:
-        """Give what new connections are made with; it asks clients for certificates."""
+        """Give what new connections are made with."""
         ...
 
-    def admits(self, certificate: bytes, peer: str) -> bool:
-        """Say whether a client with this certificate (DER), which is of our authority, may connect."""
+    def admits(self, certificate: bytes | None, peer: str) -> bool:
+        """Say whether a client may connect: with this certificate (DER), which is of our authority, or with none."""
         ...
 
     def failed(self, error: Exception, peer: str) -> None:
@@ -33,13 +33,17 @@ class Guard(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Anybody:
-    """TLS in place of a guard, for servers whose callers say who they are by other means."""
+    """The guard of servers whose callers say who they are by other means than TLS."""
 
     tls: ssl.SSLContext
 
     def context(self) -> ssl.SSLContext:
         """Give what new connections are made with."""
         return self.tls
+
+    def admits(self, certificate: bytes | None, peer: str) -> bool:  # noqa: ARG002 - a guard's
+        """Say yes."""
+        return True
 
     def failed(self, error: Exception, peer: str) -> None:
         """Say nothing: anybody may knock, as often as they like."""
@@ -68,7 +72,7 @@ class Guarded(asyncio.Protocol):
         """Judge: the handshake is over."""
         certificate = certificate_of(transport)
         peer = peer_text(transport.get_extra_info("peername"))
-        if certificate is None or not self._guard.admits(certificate, peer):
+        if not self._guard.admits(certificate, peer):
             transport.abort()
             return
         protocol = self._protocol()
