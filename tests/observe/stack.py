@@ -14,7 +14,7 @@ import httpx
 from envoy.service.discovery.v3 import ads_pb2_grpc
 from igw_xds.snapshot import CLUSTER
 
-from tests.real_envoy.running import AS_FORM, REPLICAS, TRANSCRIPTIONS, Running, chat, form
+from tests.real_envoy.running import AS_FORM, REPLICAS, TRANSCRIPTIONS, Running, chat, eventually, form
 from tests.unit.xds_stream.builders import NODE, delta, nack
 
 
@@ -44,9 +44,13 @@ def _refuse(call: Any, requests: "queue.Queue[Any]") -> None:
 
 @contextlib.contextmanager
 def traffic(gateway: Running) -> Iterator[None]:
-    """Send one request of each kind again and again; meanwhile replicas and extauth die once, and a gateway changes."""
+    """Have replicas and extauth die under traffic, and a gateway change; then only send, one of each kind each time.
+
+    Nothing dies while a test looks: what it reads of a process is not to be gone under its hands.
+    """
+    _faults(gateway)
     done = threading.Event()
-    sending = threading.Thread(target=_send, args=(gateway, done), daemon=True)
+    sending = threading.Thread(target=_rounds, args=(gateway, done), daemon=True)
     sending.start()
     try:
         yield
@@ -55,15 +59,16 @@ def traffic(gateway: Running) -> Iterator[None]:
         sending.join(30)
 
 
-def _send(gateway: Running, done: threading.Event) -> None:
-    _rounds(gateway, lambda: done.wait(0.1), 2)
-    os.kill(gateway.pids["extauth"], signal.SIGKILL)
+def _faults(gateway: Running) -> None:
+    _round(gateway)
+    died = gateway.pids["extauth"]
+    os.kill(died, signal.SIGKILL)
     _round(gateway)
     gateway.edit(lambda text: text.replace("[by-path.localhost]", "[by-path.localhost, more.localhost]"))
-    time.sleep(2)  # extauth is back, and counts from nothing
-    _rounds(gateway, lambda: done.wait(0.1), 2)
-    _answered_by(gateway, REPLICAS[2])
-    done.wait(2)  # Prometheus takes what it is told first for where things stood before: that is to be now
+    eventually(lambda: gateway.pids.get("extauth", died) != died)
+    _answered_by(gateway, REPLICAS[2])  # extauth is back, and counts from nothing
+    _round(gateway)
+    time.sleep(2)  # Prometheus takes what it is told first for where things stood before: that is to be now
     for _ in range(5):
         _kill(gateway, *REPLICAS[:2])
         _round(gateway)
@@ -72,15 +77,16 @@ def _send(gateway: Running, done: threading.Event) -> None:
         answer = _chat(gateway)
         if answer is not None and answer.is_server_error:
             break
-    _rounds(gateway, lambda: done.wait(0.1), 10_000)
 
 
 def _answered_by(gateway: Running, replica: str) -> None:
     """Ask until a replica has answered: one with a small share may not have been asked yet."""
-    for _ in range(500):
+
+    def answered() -> bool:
         answer = _chat(gateway)
-        if answer is not None and answer.headers.get("x-demo-replica") == replica:
-            return
+        return answer is not None and answer.headers.get("x-demo-replica") == replica
+
+    eventually(answered, 30)
 
 
 def _chat(gateway: Running) -> httpx.Response | None:
@@ -96,10 +102,8 @@ def _kill(gateway: Running, *replicas: str) -> None:
             os.kill(gateway.pids[name], signal.SIGKILL)
 
 
-def _rounds(gateway: Running, over: Callable[[], bool], most: int) -> None:
-    for _ in range(most):
-        if over():
-            return
+def _rounds(gateway: Running, done: threading.Event) -> None:
+    while not done.wait(0.1):
         _round(gateway)
 
 
