@@ -11,6 +11,8 @@ with pytest.MonkeyPatch.context() as patch:
     patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")
     import grpc  # noqa: F401
 
+gc.set_threshold(50_000)  # what tests import and what is collected of them stays
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _short_collections() -> None:

@@ -229,6 +229,7 @@ def test_an_envoy_is_ready_once_it_has_everything(plane: Plane, gateway: Running
     eventually(lambda: plane.call("GET", f"gateways/{gateways[-1]['id']}").status_code == 200)
     ways = [loaded.way(one) for one in gateways]
     with envoys(plane, "LOADED", "old") as [old], counted(ways[:3], [old]) as count:
+        eventually(lambda: count.served[old.id] > 0 and loaded.in_step(old))  # no longer tried by a canary
         with envoys(plane, "LOADED", "new", wait=False) as [new]:
             try:
                 eventually(lambda: new.ready() == 200 or plane.work(0.005), 60, pause=0.01)
