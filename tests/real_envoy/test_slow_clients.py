@@ -123,7 +123,7 @@ def test_slow_clients_delay_nobody(gateway: Running) -> None:
     while not ratios or (min(ratios) > 2 and len(ratios) < TRIES):
         before, size = percentile(gateway), resident(gateway.pids["envoy"])
         with SlowClients(gateway):
-            assert connected(gateway) >= SLOW
+            eventually(lambda: connected(gateway) >= SLOW)  # Envoy takes them in its own time
             ratios.append(percentile(gateway) / before)
             assert resident(gateway.pids["envoy"]) - size < SLOW * BYTES_HELD_FOR_EACH
         eventually(lambda: connected(gateway) < SLOW / 10)
