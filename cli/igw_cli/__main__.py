@@ -17,7 +17,7 @@ EPILOG = (
 )
 
 OBJECTS_BETWEEN_COLLECTIONS = 5_000
-"""With Python's own 700, a third of the time that a command's imports take goes into looking for garbage in them."""
+"""With Python's own 700, up to a third of the time of a command's imports goes into looking for garbage in them."""
 
 app = typer.Typer(
     name="igw",
